@@ -142,12 +142,12 @@ def variants_of(work: Path, task: str, checkpoint: Path, names: Iterable[str]) -
     return folders
 
 
-def train(checkpoint: Path) -> None:
+def train(checkpoint: Path, *, steps: int = STEPS_OF_TRAINING, threads: int | None = None) -> None:
     """Train the checkpoint in place for some minutes, on the first nine tenths of the text."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
     torch.manual_seed(0)
     without_dropout = dict.fromkeys(("attn_pdrop", "resid_pdrop", "embd_pdrop"), 0.0)
     model = AutoModelForCausalLM.from_pretrained(checkpoint, **without_dropout).train()
@@ -155,7 +155,7 @@ def train(checkpoint: Path) -> None:
     ids = torch.tensor(seen)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / WARM_UP))
-    for step in range(STEPS_OF_TRAINING):
+    for step in range(steps):
         starts = torch.randint(0, len(ids) - TOKENS, (ROWS,)).tolist()
         batch = torch.stack([ids[start : start + TOKENS] for start in starts])
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -166,7 +166,7 @@ def train(checkpoint: Path) -> None:
         optimizer.zero_grad()
         schedule.step()
         if step % 40 == 0:
-            print(f"  training GPT-2 124M: step {step} of {STEPS_OF_TRAINING}, loss {loss.item():.2f}", flush=True)
+            print(f"  training GPT-2: step {step} of {steps}, loss {loss.item():.2f}", flush=True)
     model.eval().save_pretrained(checkpoint)
 
 

@@ -21,13 +21,14 @@ class HubServer(Loopback):
     `token`: what every request must bear, None for an open server. `failures`: status codes that the next requests
     get instead of an answer. `gated`: repositories that answer 403. `elsewhere`: where the content of a file is, by its
     name, as on a Hub whose large files are on another server. `users`: who may publish, by token (see hub_uploads).
-    `troubles`: what happens to certain requests instead of an answer; each happens once.
+    `troubles`: what happens to certain requests instead of an answer; each happens once. `spans`: the part of each file
+    that was asked for, None for the whole.
     """
 
     def __init__(self):
         self.repos, self.requests, self.tokens_seen = {}, [], []
         self.failures, self.gated, self.token, self.elsewhere = [], set(), None, {}
-        self.users, self.large, self.troubles = {}, {}, []
+        self.users, self.large, self.troubles, self.spans = {}, {}, [], []
         super().__init__(_Handler, "hub")
 
     @property
@@ -79,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble is not None:
             self.hub.troubles.remove(trouble)
         length = int(self.headers.get("Content-Length", 0))
-        if trouble is not None and trouble.status is None:
+        if trouble is not None and trouble.status is None and not trouble.half:
             self.rfile.read(length // 2)
             self.close_connection = True
             self.connection.close()
@@ -97,11 +98,14 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": len(body), **headers}.items():
             self.send_header(name, str(value))
         self.end_headers()
+        if trouble is not None and trouble.half:
+            body = body[: len(body) // 2]
+            self.close_connection = True
         if with_body:
             self.wfile.write(body)
 
     def _admit(self, trouble):
-        if trouble is not None:
+        if trouble is not None and not trouble.half:
             raise RefusedError(trouble.status, "", trouble.message, **trouble.headers)
         if self.hub.failures:
             raise RefusedError(self.hub.failures.pop(0), "", "not now")
@@ -164,6 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name in self.hub.elsewhere:
             return 302, {**headers, "Location": self.hub.elsewhere[name]}, b""
         span = self.headers.get("Range")
+        self.hub.spans.append(span)
         if span and span.startswith("bytes="):
             start = int(span.removeprefix("bytes=").split("-")[0])
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"

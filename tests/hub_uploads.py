@@ -23,13 +23,14 @@ FIRST = {".gitattributes": b"*.onnx filter=lfs diff=lfs merge=lfs -text\n"}
 class Trouble(NamedTuple):
     """What happens to the next requests whose "METHOD /path" contains `part`, instead of an answer.
 
-    `status` None: the connection ends after half of the request was read.
+    `status` None: the connection ends after half of the request was read. `half`: after half of the answer was sent.
     """
 
     part: str
     status: int | None
     headers: Mapping[str, str] = MappingProxyType({})
     message: str = "not now"
+    half: bool = False
 
 
 class RefusedError(Exception):

@@ -66,7 +66,7 @@ CHAT = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<assistant>{% endif %}"
 )
-READY = re.compile(r"ready at http://127\.0\.0\.1:(\d+)")
+READY = re.compile(r"ready at https?://127\.0\.0\.1:(\d+)")
 
 
 def build(place: Path) -> Path:

@@ -54,7 +54,8 @@ def test_a_library_is_there_in_the_cache_of_the_loader(monkeypatch: pytest.Monke
 )
 def test_a_library_is_in_a_key_only_where_it_alone_is_missing(chip: str, library: str, *, kept: bool) -> None:
     name = f"{LIBRARY}libchip.so"
-    assert of_key({"chip": chip, name: library}) == {"chip": chip, **({name: "absent"} if kept else {})}
+    found = of_key({"chip": chip, "other": "absent", name: library}, [("other",), ("chip", name)])
+    assert found == {"chip": chip, "other": "absent", **({name: "absent"} if kept else {})}
 
 
 def test_the_code_of_a_plugin_is_there_with_its_declaration() -> None:

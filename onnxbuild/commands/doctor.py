@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,15 @@ from msgspec import UNSET, Struct
 
 from onnxbuild.confinement import confine
 from onnxbuild.machine import Machine, this_machine
-from onnxbuild.needs.step_needs import Version, first_absent, need_name
+from onnxbuild.needs.step_needs import Version, absence, first_absent
 from onnxbuild.planning.interpreters.unseen import unseen
 from onnxbuild.protocol import json_text
 from onnxbuild.report.wording import folded
 from onnxbuild.runners.worker_environment import import_folders
 from onnxbuild.steps import KINDS, Kinds, all_kinds
+from onnxbuild.steps.compiling.backend_kind import HOST_DOUBLE
 from onnxbuild.steps.compiling.backends import backend_named
-from onnxbuild.steps.kind import Kind
+from onnxbuild.steps.kind import Kind, all_needs
 from onnxbuild.steps.packaging.package_kind import CLIENT
 from onnxbuild.version import __version__
 
@@ -34,6 +36,8 @@ _USUAL: Mapping[str, Any] = {
 }  # fmt: skip
 # Optional: a step without them does less, but it runs.
 _OPTIONAL = ("sentence-transformers",)
+_OF_DEVELOPERS = ("test", "dev", "docs", "fuzz", "mutants")  # extras for work on onnxbuild itself
+_EXTRA_NAME = re.compile(r'extra == "([^"]+)"')
 _ALSO_SHOWN = ("safetensors", "numpy")
 _EXTRA = 'pip install "onnxbuild[optimum]"'
 _PROVIDERS_SECONDS = 60
@@ -48,6 +52,7 @@ class Report(Struct, frozen=True, kw_only=True):
     `missing`: step kind → distributions that it needs and that are not installed. `confinement`: what confines
     somebody else's code, in words. `python_path`: which workers import from the folders of PYTHONPATH; "" if not set.
     `unseen`: what can change results and is in no key. `backends`: what each can do here, in words.
+    `extras`: extra of onnxbuild → distributions that it installs; `packages` has their versions.
     """
 
     onnxbuild: str
@@ -59,6 +64,7 @@ class Report(Struct, frozen=True, kw_only=True):
     store: str
     store_free_bytes: int | None
     packages: Mapping[str, str | None]
+    extras: Mapping[str, tuple[str, ...]]
     providers: tuple[str, ...]
     provider_problem: str | None
     hub_offline: bool
@@ -89,7 +95,8 @@ def doctor(
     version = version or installed
     machine = machine or this_machine()
     needs = needs_of(KINDS)
-    names = dict.fromkeys([*(name for needed in needs.values() for name in needed), *_OPTIONAL, *_ALSO_SHOWN])
+    extras = extras_of(metadata.requires("onnxbuild") or [])
+    names = dict.fromkeys([*_usual_names(needs), *(name for listed in extras.values() for name in listed)])
     packages = {name: version(name) for name in names}
     missing = {kind: tuple(name for name in needed if packages[name] is None) for kind, needed in needs.items()}
     providers, problem = _providers(ask) if packages["onnxruntime"] else ((), None)
@@ -103,6 +110,7 @@ def doctor(
         store=str(store),
         store_free_bytes=_free_bytes(store),
         packages=packages,
+        extras=extras,
         providers=providers,
         provider_problem=problem,
         hub_offline=environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"},
@@ -124,6 +132,27 @@ def needs_of(kinds: Kinds) -> Mapping[str, tuple[str, ...]]:
     return {
         name: () if name.startswith(CLIENT) else tuple(one for one in declared_packages(kind) if one not in _OPTIONAL)
         for name, kind in kinds.items()
+    }
+
+
+def extras_of(requirements: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+    """The distributions that each extra installs here, by the requirements of onnxbuild in its metadata."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    read = [one for one in map(Requirement, requirements) if one.name != "onnxbuild" and one.marker is not None]
+    always = {one.name for one in read if one.marker is not None and one.marker.evaluate({"extra": ""})}
+    names = dict.fromkeys(extra for one in read for extra in _EXTRA_NAME.findall(str(one.marker)))
+    return {
+        extra: tuple(
+            dict.fromkeys(
+                canonicalize_name(one.name)
+                for one in read
+                if one.name not in always and one.marker is not None and one.marker.evaluate({"extra": extra})
+            )
+        )
+        for extra in names
+        if extra not in _OF_DEVELOPERS
     }
 
 
@@ -155,22 +184,23 @@ def _ability_of(kind: Kind, params: Any, version: Version) -> str:
     runtime = kind.runtime(params, None)  # type: ignore[arg-type] # that of a backend asks for no context
     absent = _lacking(kind.compiler(params), version)
     backend = backend_named(kind.backend)
-    has_double = backend is not None and backend.verified_on == "host double"
+    has_double = backend is not None and backend.verified_on == HOST_DOUBLE
     if absent is not None:
         rest = "nothing is compiled; a host double runs the graph" if has_double else "nothing is compiled or run"
-        return f"prepares: `{absent}` is not here, so {rest}"
-    lacking = None if runtime is UNSET else _lacking(runtime.needs, version)
+        return f"prepares: {absent}, so {rest}"
+    lacking = None if runtime is UNSET else _lacking(all_needs(runtime), version)
     unused = None if runtime is UNSET or runtime.uses is UNSET else _lacking(runtime.uses, version)
     if has_double and unused is not None:
-        return f"compiles; `{unused}` is not here, so a host double runs the graph, and no device does"
+        return f"compiles; {unused}, so a host double runs the graph, and no device does"
     if lacking is not None:
-        return f"compiles; `{lacking}` is not here, so validation and benchmark are skipped"
+        return f"compiles; {lacking}, so validation and benchmark are skipped"
     return "compiles and runs"
 
 
 def _lacking(needs: tuple[str, ...], version: Version) -> str | None:
+    """What is absent, in words."""
     absent = first_absent(needs, version)
-    return None if absent is None else need_name(absent)
+    return None if absent is None else absence(absent)
 
 
 def declared_packages(kind: Kind) -> tuple[str, ...]:
@@ -199,13 +229,23 @@ def as_text(report: Report, columns: int | None = None) -> str:
         ("confinement", report.confinement),
         *((("pythonpath", report.python_path),) if report.python_path else ()),
         ("providers", report.provider_problem or ", ".join(report.providers) or "none: onnxruntime is not installed"),
-        *((name, version or "not installed") for name, version in report.packages.items()),
+        *((name, report.packages[name] or "not installed") for name in _usual_names(needs_of(KINDS))),
+        *((f"extra {extra}", _versions(names, report)) for extra, names in report.extras.items()),
         *((f"compile {name}", words) for name, words in report.backends.items()),
     ]
     width = max(len(label) for label, _ in lines)
     text = [folded(f"{label:<{width}}  {value}", columns, hang=width + 2) for label, value in lines]
     hidden = ["", "in no key:", *(f"  {line}" for line in report.unseen)] if report.unseen else []
     return "\n".join([*text, folded("\n".join([*hidden, "", *_verdict(report)]), columns)])
+
+
+def _usual_names(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """What the steps run with; these distributions have lines of their own."""
+    return list(dict.fromkeys([*(name for needed in needs.values() for name in needed), *_OPTIONAL, *_ALSO_SHOWN]))
+
+
+def _versions(names: Iterable[str], report: Report) -> str:
+    return ", ".join(f"{name} {report.packages[name] or 'not installed'}" for name in names)
 
 
 def _confinement(environ: Mapping[str, str]) -> str:

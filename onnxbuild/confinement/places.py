@@ -10,6 +10,7 @@ from pathlib import Path
 # Programs, libraries, and facts about the machine. Of /etc only what libraries read: the rest may hold secrets.
 _SYSTEM = (
     "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store", "/opt/rocm",
+    "/opt/qti-aic",
     "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/fonts", "/etc/group",
     "/etc/localtime", "/etc/mime.types", "/etc/nsswitch.conf", "/etc/OpenCL", "/etc/os-release", "/etc/passwd",
     "/etc/ssl/openssl.cnf", "/etc/timezone", "/etc/vulkan",
@@ -24,7 +25,7 @@ _NETWORK = (
 )  # fmt: skip
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 # Devices that are also written to; shared memory, which the frameworks use between their processes.
-_DEVICES = ("/dev/null", "/dev/full", "/dev/kfd", "/dev/dri", "/dev/nvidia-caps")
+_DEVICES = ("/dev/null", "/dev/full", "/dev/kfd", "/dev/dri", "/dev/accel", "/dev/nvidia-caps")
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the system's own folder
 
 

@@ -47,12 +47,81 @@ class Chosen(Struct, frozen=True):
             "target": self.best.variant.target,
             "largest" if self.choice.largest else "smallest": self.choice.figure,
             "subject_to": list(map(str, self.choice.conditions)),
-            "among": {one.variant.target: self._shown(one) for one in self.candidates if one.unproven is None},
+            "among": {one.variant.target: self.figures_of(one) for one in self.candidates if one.unproven is None},
         }
 
-    def _shown(self, one: Candidate) -> Mapping[str, float]:
+    def figures_of(self, one: Candidate) -> Mapping[str, float]:
+        """What was measured of the figures that the choice goes by."""
         names = {self.choice.figure, *(condition.figure for condition in self.choice.conditions)}
         return {name: one.figures[name] for name in sorted(names) if name in one.figures}
+
+
+class CandidateRow(Struct, frozen=True, kw_only=True):
+    """A variant of a choice. `figures`: those that the choice goes by; `excluded`: why it cannot be the best."""
+
+    target: str
+    figures: Mapping[str, float | None]
+    excluded: str | None = None
+
+
+class ChoiceRow(Struct, frozen=True, kw_only=True):
+    """A choice as reports show it: by which figure and bounds, among which variants, and in words.
+
+    `best`: the chosen target; None if no variant can be chosen, or if the choice waits for variants (`waits_for`).
+    """
+
+    model: str
+    goal: str  # `smallest latency.p50`
+    subject_to: tuple[str, ...]
+    best: str | None
+    text: str
+    candidates: tuple[CandidateRow, ...] = ()
+    waits_for: tuple[str, ...] = ()
+
+
+def choice_rows(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> tuple[ChoiceRow, ...]:
+    """Every choice all of whose variants are in the graph, whether it could be made or not."""
+    made = {chosen.choice.model: _row_of(chosen) for chosen in chosen_variants(graph, outcomes)}
+    variants = {variant.name: variant for variant in graph.variants}
+    found: list[ChoiceRow] = []
+    for choice in graph.choices:
+        names = [f"{choice.model}/{target}" for target in choice.targets]
+        if all(name in variants for name in names):
+            waits_for = tuple(name for name in names if not _is_finished(variants[name], outcomes))
+            found.append(made.get(choice.model) or _waiting(choice, waits_for))
+    return tuple(found)
+
+
+def _row_of(chosen: Chosen) -> ChoiceRow:
+    choice, best = chosen.choice, chosen.best
+    return ChoiceRow(
+        model=choice.model,
+        goal=_goal(choice),
+        subject_to=tuple(map(str, choice.conditions)),
+        best=None if best is None else best.variant.target,
+        text=in_words(chosen),
+        candidates=tuple(
+            CandidateRow(
+                target=one.variant.target,
+                figures=chosen.figures_of(one),
+                excluded=None if _can_be_best(choice, one) else _reason(choice, one),
+            )
+            for one in chosen.candidates
+        ),
+    )
+
+
+def _waiting(choice: Choice, waits_for: tuple[str, ...]) -> ChoiceRow:
+    lacking = ", ".join(f"`{name}`" for name in waits_for)
+    text = f"best of {choice.model}: not chosen, because not every action of {lacking} has a result"
+    subject_to = tuple(map(str, choice.conditions))
+    return ChoiceRow(
+        model=choice.model, goal=_goal(choice), subject_to=subject_to, best=None, text=text, waits_for=waits_for
+    )
+
+
+def _goal(choice: Choice) -> str:
+    return f"{'largest' if choice.largest else 'smallest'} {choice.figure}"
 
 
 def chosen_variants(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> Iterator[Chosen]:
@@ -75,15 +144,16 @@ def choose(choice: Choice, among: Sequence[tuple[Variant, Row]]) -> Chosen:
     A variant that is only prepared, or whose checks were skipped here, is not among them.
     """
     candidates = tuple(_candidate(choice, variant, row) for variant, row in among)
-    # NaN is neither smaller nor larger than a number: the first variant would be the best, whatever the others have.
-    fitting = [one for one in candidates if _fits(one) and not math.isnan(one.figures.get(choice.figure, math.nan))]
+    fitting = [one for one in candidates if _can_be_best(choice, one)]
     sign = -1 if choice.largest else 1
     best = min(fitting, key=lambda one: sign * one.figures[choice.figure], default=None)
     return Chosen(choice, candidates, best)
 
 
-def _fits(one: Candidate) -> bool:
-    return one.unproven is None and not one.broken
+def _can_be_best(choice: Choice, one: Candidate) -> bool:
+    # NaN is neither smaller nor larger than a number: the first variant would be the best, whatever the others have.
+    has_figure = not math.isnan(one.figures.get(choice.figure, math.nan))
+    return one.unproven is None and not one.broken and has_figure
 
 
 def _candidate(choice: Choice, variant: Variant, row: Row) -> Candidate:
@@ -119,21 +189,24 @@ def in_words(chosen: Chosen) -> str:
     if chosen.best is None:
         reasons = "; ".join(_why_not(choice, one) for one in chosen.candidates)
         return f"no variant of `{choice.model}` can be the best: {reasons}"
-    word = "largest" if choice.largest else "smallest"
     value = chosen.best.figures[choice.figure]
     others = [str(condition) for condition in choice.conditions]
     subject = f" where {' and '.join(others)}" if others else ""
-    return f"best of {choice.model}: {chosen.best.variant.target}, the {word} {choice.figure} ({value:.3g}){subject}"
+    return f"best of {choice.model}: {chosen.best.variant.target}, the {_goal(choice)} ({value:.3g}){subject}"
 
 
 def _why_not(choice: Choice, one: Candidate) -> str:
+    return f"`{one.variant.target}` ({_reason(choice, one)})"
+
+
+def _reason(choice: Choice, one: Candidate) -> str:
     if one.unproven is not None:
-        return f"`{one.variant.target}` ({one.unproven})"
+        return one.unproven
     if not one.broken:
         value = one.figures.get(choice.figure)
-        return f"`{one.variant.target}` ({choice.figure} {'was not measured' if value is None else f'is {value}'})"
+        return f"{choice.figure} {'was not measured' if value is None else f'is {value}'}"
     broken = one.broken[0]
     value = one.figures.get(broken.figure)
     if value is None:
-        return f"`{one.variant.target}` (no {broken.figure})"
-    return f"`{one.variant.target}` ({broken.figure} is {value:.4g}, not {broken.operator} {broken.bound:g})"
+        return f"no {broken.figure}"
+    return f"{broken.figure} is {value:.4g}, not {broken.operator} {broken.bound:g}"

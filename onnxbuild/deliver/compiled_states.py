@@ -10,6 +10,7 @@ from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import Variant
 from onnxbuild.printable import printable
 from onnxbuild.steps.checks.load_check import LOAD
+from onnxbuild.steps.compiling.backend_kind import HOST_DOUBLE
 from onnxbuild.steps.validate import VALIDATE
 
 PREPARED, COMPILED = "prepared", "compiled"
@@ -41,7 +42,7 @@ def is_prepared(state: str | None) -> bool:
 
 def is_double(facts: Mapping[str, Any]) -> bool:
     """Whether an action has run a variant on a host double of its device."""
-    return _is_at("host double", facts)
+    return _is_at(HOST_DOUBLE, facts)
 
 
 def is_emulated(facts: Mapping[str, Any]) -> bool:

@@ -89,6 +89,7 @@ def provenance(
         "onnxbuild": __version__,
         "model": variant.model,
         "target": variant.target,
+        **{name: text for name in ("task", "manifest") if (text := getattr(variant, name))},
         "precision": variant.precision,
         "sources": [_source(name, variant.stated[name], graph, outcomes) for name in variant.stated if name in done],
         "datasets": _datasets(done, graph, outcomes, store),

@@ -14,7 +14,7 @@ from onnxbuild.needs.step_needs import of_key
 from onnxbuild.planning.action_graph import Action, FilesSource, Input, OutputRef, PapersSource
 from onnxbuild.runners.runner import Runner
 from onnxbuild.steps import Kinds
-from onnxbuild.steps.kind import packages_of
+from onnxbuild.steps.kind import needed_together, packages_of
 from onnxbuild.store.content import Tree
 from onnxbuild.store.store import Store
 
@@ -48,13 +48,14 @@ class Assessor:
     def parts_with(self, action: Action, inputs: Mapping[str, Digest]) -> KeyParts:
         """The key parts of an action with the given digests of its inputs."""
         kind = self._kinds[action.kind]
-        names = packages_of(kind, msgspec.convert(action.params, kind.params))
+        params = msgspec.convert(action.params, kind.params)
+        names = packages_of(kind, params)
         return KeyParts(
             kind=action.kind,
             version=kind.version,
             params=action.params,
             inputs=inputs,
-            packages=of_key(self._runner.packages(action.toolchain, names)),
+            packages=of_key(self._runner.packages(action.toolchain, names), needed_together(kind, params)),
             toolchain=self._runner.identity(action.toolchain) if names else {},
             machine=self._this_machine() if kind.measures else None,
         )

@@ -32,12 +32,19 @@ class KeyParts(Struct, frozen=True, kw_only=True):
         return digest_value(self)
 
 
+_EMPTY = '""'
+
+
 def flatten(parts: Mapping[str, Any], prefix: str = "") -> Mapping[str, Any]:
-    """Nested mappings as one, with dotted names: {"params": {"bits": 4}} is {"params.bits": 4}."""
+    """Nested mappings as one, with dotted names: {"params": {"bits": 4}} is {"params.bits": 4}.
+
+    An empty name, such as the role of a package's first graph, is written as `""`.
+    """
     flat: dict[str, Any] = {}
     for name, value in parts.items():
+        part = f"{prefix}{name or _EMPTY}"
         if isinstance(value, Mapping) and value:
-            flat.update(flatten(value, f"{prefix}{name}."))
+            flat.update(flatten(value, f"{part}."))
         else:
-            flat[f"{prefix}{name}"] = value
+            flat[part] = value
     return flat

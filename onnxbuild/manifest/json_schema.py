@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -13,6 +13,7 @@ from onnxbuild.manifest.language import TITLE, ManifestFile, NamedTargetBlock
 from onnxbuild.steps.compiling.backend_kind import COMPILE as _COMPILE
 from onnxbuild.steps.compiling.backend_kind import KEY as _COMPILE_KEY
 from onnxbuild.steps.packaging.package_kind import PACKAGE as _PACKAGE
+from onnxbuild.tables.choices import MEANINGS
 
 Schema = dict[str, Any]
 # model: a block beside the source (export); target: a step that makes a new graph; check: reads a graph, in both;
@@ -209,12 +210,29 @@ def _block_schema(params: type[Struct], *, switch: bool) -> Schema:
     full = _inlined(_plain(components[params.__name__]), components)
     for derived in getattr(params, "DERIVED", ()):
         full["properties"].pop(derived, None)
+    for name, keys in _listed_keys(params).items():
+        if "additionalProperties" in (mapping := full["properties"].get(name, {})):
+            value, meaning = mapping["additionalProperties"], mapping.get("description", "")
+            mapping["properties"] = {key: {**value, "description": MEANINGS.get(key, meaning)} for key in keys}
+            mapping["additionalProperties"] = False
     full["description"] = inspect.cleandoc(full.get("description", ""))
     full["required"] = [name for name in full.get("required", []) if name in full["properties"]]
     branches = [full, *_short_forms(params, full)]
     if switch:
         branches.append({"type": "boolean", "description": "true: with defaults; false: off"})
     return full if len(branches) == 1 else {"description": full["description"], "anyOf": branches}
+
+
+def _listed_keys(params: type[Struct]) -> Mapping[str, Sequence[str]]:
+    """The keys of each field that is a mapping with a `Literal` for its keys: msgspec's schema leaves them out."""
+    hints = get_type_hints(params)
+    found: dict[str, Sequence[str]] = {}
+    for field in msgspec.structs.fields(params):
+        hint = hints[field.name]
+        for one in (hint, *get_args(hint)):
+            if get_origin(one) is Mapping and get_origin(get_args(one)[0]) is Literal:
+                found[field.encode_name] = get_args(get_args(one)[0])
+    return found
 
 
 def _short_forms(params: type[Struct], full: Schema) -> Iterator[Schema]:

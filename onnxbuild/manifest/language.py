@@ -20,18 +20,35 @@ TITLE = "onnxbuild manifest"
 # Keys of the language that no kind implements yet, by block: the message says so instead of "unknown key".
 LATER: Mapping[str, tuple[str, ...]] = {
     TITLE: (),
-    "ModelBlock": ("adapters", "compile"),
-    "TargetBlock": ("package", "publish", "run"),
-    "NamedTargetBlock": ("package", "publish", "run"),
-    "Step": ("package", "publish", "run"),
+    "ModelBlock": ("adapters",),
+    "TargetBlock": ("run",),
+    "NamedTargetBlock": ("run",),
+    "Step": ("run",),
     "DatasetBlock": (),
 }
 # What to write instead of such a key.
 INSTEAD: Mapping[str, str] = {
+    "adapters": "several adapters that are chosen at run time come later; `adapter:` merges one into the weights",
+}
+
+_OF_TARGETS: Mapping[str, str] = {
+    **dict.fromkeys(("optimize", "quantize", "precision"), "write it in a target: it makes a variant of the model"),
+    **dict.fromkeys(("device", "steps"), "write it in a target"),
     "compile": "write it in a target: a variant is compiled",
+}
+_OF_MODELS: Mapping[str, str] = {
+    **dict.fromkeys(("source", "file", "adapter", "task", "license", "matrix", "targets"), "write it in the model"),
+    "export": "write it in the model: all of its targets are made from one export",
+    "toolchain": "write it in the model: all of its targets have one toolchain",
+    "timeout": "write it in the model: it applies to each of its actions",
+    "select": "write it in the model: it chooses among the model's targets",
     "package": "write it in the model: a package is made of the model's targets",
     "publish": "write it in the model: one of the model's packages is published",
-    "adapters": "several adapters that are chosen at run time come later; `adapter:` merges one into the weights",
+}
+# Where a key belongs that somebody wrote in another block.
+ELSEWHERE: Mapping[str, Mapping[str, str]] = {
+    "ModelBlock": _OF_TARGETS,
+    **dict.fromkeys(("TargetBlock", "NamedTargetBlock", "Step"), _OF_MODELS),
 }
 
 

@@ -1,7 +1,8 @@
 """What a step needs besides its inputs: distributions, programs on the PATH, files of drivers, and shared libraries.
 
-Programs, files and libraries are those of the machine. Distributions are those of one environment, which the caller
-chooses: a worker asks about its own, lint about the toolchain of the action, and `doctor` about that of the command.
+Programs, files and libraries are those of the machine. Where one of them stands for a device, the device is looked for.
+Distributions are those of one environment, which the caller chooses: a worker asks about its own, lint about the
+toolchain of the action, and `doctor` about that of the command.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from onnxbuild.needs.devices import device_problem
 
 # What `packages` may name besides distributions: the code of a package, by content.
 CODE_OF = "code of "
@@ -35,19 +38,18 @@ def is_of_machine(need: str) -> bool:
     return need.startswith((PROGRAM, FILE, LIBRARY))
 
 
-def of_key(versions: Mapping[str, str]) -> dict[str, str]:
+def of_key(versions: Mapping[str, str], together: Iterable[Collection[str]]) -> dict[str, str]:
     """The versions that a key has: a library counts only where it is all that is missing.
 
     A library that is there tells no version, and beside another missing need it changes nothing. Its absence was a
     failure before it became a need, so that no result has another key because of it.
+
+    `together`: what is needed at once, such as all that a compiler needs.
     """
     gone = {name for name, version in versions.items() if version == ABSENT}
-    others = any(not name.startswith(LIBRARY) for name in gone)
-    return {
-        name: version
-        for name, version in versions.items()
-        if not name.startswith(LIBRARY) or (name in gone and not others)
-    }
+    lacks = (gone.intersection(needs) for needs in together)
+    alone = {name for lack in lacks if all(one.startswith(LIBRARY) for one in lack) for name in lack}
+    return {name: version for name, version in versions.items() if not name.startswith(LIBRARY) or name in alone}
 
 
 def need_name(need: str) -> str:
@@ -60,16 +62,33 @@ def first_absent(needs: Iterable[str], version: Version) -> str | None:
     return next((one for one in needs if not _is_there(one, version)), None)
 
 
+def is_on_machine(need: str) -> bool:
+    """Whether this machine has a program, a file or a library, and the device that it is for."""
+    return _exists(need) and device_problem(need_name(need)) is None
+
+
+def why_without_device(need: str) -> str | None:
+    """Why an absent need is absent although its program or file is here, in words; None if that is what is missing."""
+    return device_problem(need_name(need)) if is_of_machine(need) and _exists(need) else None
+
+
+def absence(need: str) -> str:
+    """Why an absent need is absent, in words."""
+    return why_without_device(need) or f"`{need_name(need)}` is not here"
+
+
 def _is_there(need: str, version: Version) -> bool:
     if need.startswith(CODE_OF):  # a plugin that declares its own code is installed
         return True
+    return is_on_machine(need) if is_of_machine(need) else version(need) is not None
+
+
+def _exists(need: str) -> bool:
     if need.startswith(PROGRAM):
         return shutil.which(need.removeprefix(PROGRAM)) is not None
-    if need.startswith(FILE):
-        return os.path.exists(need.removeprefix(FILE))
     if need.startswith(LIBRARY):
         return has_library(need.removeprefix(LIBRARY))
-    return version(need) is not None
+    return os.path.exists(need.removeprefix(FILE))
 
 
 def has_library(name: str) -> bool:

@@ -95,6 +95,8 @@ class Variant(Struct, frozen=True, kw_only=True):
     backend: str = ""  # that it is compiled for; `output` is then of type compiled
     proofs: tuple[str, ...] = ()  # checks of the graph that it was made from, before a step that costs accuracy
     device: str = "cpu"
+    task: str = ""  # this and the next for `onnxbuild.json`
+    manifest: str = ""  # its path in the repository
 
     @property
     def name(self) -> str:

@@ -43,6 +43,7 @@ from onnxbuild.planning.exporter_code import exporter_code, floating_code, watch
 from onnxbuild.planning.known_versions import known_versions
 from onnxbuild.planning.local_files import LocalFiles
 from onnxbuild.planning.locked import Lock
+from onnxbuild.planning.origins.manifest_place import place_of_manifest
 from onnxbuild.planning.origins.stated_sources import stated
 from onnxbuild.planning.packages.package_actions import Origin, packages_of
 from onnxbuild.planning.packages.publish_actions import Uploads
@@ -142,6 +143,7 @@ class _Expander:
         self._settler = Settler(kinds, manifest.datasets, self.datasets, self.faults)
         self._kinds, self._machine, self._manifest, self._lock = kinds, machine, manifest, lock
         self._checks = tuple(kind for kind in kinds.values() if place_of(kind) == "check")
+        self._place = place_of_manifest(manifest.path)
         self._timeout: float | None = None  # of the model at hand, like the toolchain
         self._toolchain = CURRENT
         self._versions = functools.cache(lambda toolchain: known_versions(manifest, lock, toolchain))
@@ -414,6 +416,8 @@ class _Expander:
                 proofs=self._proofs(model, target, base, exact, exact_context, checks) if exact != output else (),
                 stated=base.stated,
                 device=target.device,
+                task=base.context.task or "",
+                manifest=self._place,
             )
         )
 

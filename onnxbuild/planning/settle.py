@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from onnxbuild.planning.datasets.dataset_sources import DatasetReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.compiling.backend_kind import KEY
 from onnxbuild.steps.dataset_rows import Rows
-from onnxbuild.steps.kind import Context, Fault, Kind, spelled_out
+from onnxbuild.steps.kind import Context, Fault, Kind, examples, spelled_out
 
 
 class Step(Struct, frozen=True):
@@ -95,6 +95,19 @@ class Settled(Struct, frozen=True):
     plain: Mapping[str, Any]
 
 
+def _missing(kind: Kind, block: Mapping[str, Any]) -> list[str]:
+    """The params without a default that a block does not have: `true` asks for a step and names none."""
+    fields = msgspec.structs.fields(kind.params)
+    return [field.encode_name for field in fields if field.required and field.encode_name not in block]
+
+
+def _needs(step: Step, kind: Kind, missing: Sequence[str]) -> Diagnostic:
+    example = examples(kind.params).get(missing[0])
+    value = "…" if example is None else msgspec.json.encode(example).decode()
+    message = f"missing key `{missing[0]}` of `{step.kind}`"
+    return fault("OB012", message, span=step.value_at, hint=f"write `{step.kind}: {{{missing[0]}: {value}}}`")
+
+
 class Settler:
     """Settles steps. What is settled once serves every step with the same block and the same context.
 
@@ -122,6 +135,9 @@ class Settler:
     def _settle_anew(self, step: Step, context: Context, *, unlocked: bool) -> Settled | None:
         kind = self._kinds[step.kind]
         block = spelled_out(kind.params, step.block)
+        if missing := _missing(kind, block):
+            self._faults.append(_needs(step, kind, missing))
+            return None
         try:
             params = msgspec.convert(block, kind.params)
         except msgspec.ValidationError as error:

@@ -24,7 +24,8 @@ class RemoteFile(Struct, frozen=True):
 class Difference(Struct, frozen=True):
     """What a publish changes, as sizes by name.
 
-    `foreign`: replaced or deleted files that somebody has changed since the last publish.
+    `foreign`: files that somebody else has written or changed since the last publish, and that this one replaces,
+    deletes or would take for its own. `other`: what else speaks against it, such as the publication of another model.
     """
 
     added: Mapping[str, int]
@@ -32,6 +33,7 @@ class Difference(Struct, frozen=True):
     deleted: Mapping[str, int]
     unchanged: Mapping[str, int]
     foreign: tuple[str, ...] = ()
+    other: str = ""
 
     @property
     def is_empty(self) -> bool:
@@ -48,28 +50,31 @@ def difference(upload: Upload, remote: Mapping[str, RemoteFile], before: Listing
     """Compare an upload with the files at the destination.
 
     `before`: the digests that the last publish listed there, None if there was none. Only files in this list are
-    deleted. A replaced or deleted file is foreign if its content is neither a listed one nor the new one.
+    deleted. A replaced or deleted file is foreign if its content is neither a listed one nor the new one. So is an
+    equal one that is not listed: the new list would have it, and the next publish would replace it.
 
     Another `onnxbuild.json` alone is no difference: the one at the destination tells how the same files were made.
     """
-    files = upload.files
+    files, before = upload.files, before or {}
     replaced = [name for name, file in files.items() if name in remote and not remote[name].equals(file)]
-    if before is not None and _is_same_content(upload, remote, before):
+    if _is_same_content(upload, remote, before):
         replaced = []
-    deleted = [name for name in before or () if name in remote and name not in files]
-    touched = (*replaced, *deleted)
+    deleted = [name for name in before if name in remote and name not in files]
+    unchanged = {name: file.size for name, file in files.items() if name in remote and name not in replaced}
+    touched = (name for name in (*replaced, *deleted) if _is_foreign(name, remote[name], before))
+    taken = (name for name in unchanged if name != SUMS and name not in before)
     return Difference(
         added={name: file.size for name, file in files.items() if name not in remote},
         replaced={name: files[name].size for name in replaced},
         deleted={name: remote[name].size for name in deleted},
-        unchanged={name: file.size for name, file in files.items() if name in remote and name not in replaced},
-        foreign=() if before is None else tuple(name for name in touched if _is_foreign(name, remote[name], before)),
+        unchanged=unchanged,
+        foreign=(*touched, *taken),
     )
 
 
 def as_listed(remote: Mapping[str, RemoteFile]) -> Listing:
     """The digests of files that all came from the last publish, as it would list them."""
-    return {name: frozenset({file.sha256}) for name, file in remote.items()}
+    return {name: frozenset({file.sha256}) for name, file in remote.items() if name != SUMS}
 
 
 def _is_same_content(upload: Upload, remote: Mapping[str, RemoteFile], before: Listing) -> bool:

@@ -9,8 +9,9 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
+from onnxbuild.publishing.other_publication import other_publication
 from onnxbuild.publishing.sha256_sums import sha256_of
-from onnxbuild.publishing.uploaded_files import SUMS, Listing, Upload, listed
+from onnxbuild.publishing.uploaded_files import ACCOUNT, SUMS, Listing, Upload, listed
 
 
 class PlainPlace(Protocol):
@@ -41,14 +42,9 @@ class FolderFiles:
 
 
 def compared(place: PlainPlace, upload: Upload) -> tuple[Listing | None, Difference]:
-    """What the last publish listed in a place, None if there was none; and the difference of an upload from it.
-
-    A place keeps no earlier versions, so the files there that no publish has listed are foreign, also equal ones: the
-    list would say that they are onnxbuild's, and the next publish would replace them.
-    """
+    """What the last publish listed in a place, None if there was none; and the difference of an upload from it."""
     sums = place.read(SUMS)
     before = None if sums is None else listed(sums)
-    there = place.files({*(before or ()), *upload.files})
-    changes = difference(upload, there, before or {})
-    equal = (name for name in changes.unchanged if name != SUMS and name not in (before or ()))
-    return before, replace(changes, foreign=(*changes.foreign, *equal))
+    changes = difference(upload, place.files({*(before or ()), *upload.files}), before)
+    other = other_publication(place.read(ACCOUNT), upload) if ACCOUNT in changes.replaced else ""
+    return before, replace(changes, other=other)

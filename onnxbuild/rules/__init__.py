@@ -22,7 +22,7 @@ from onnxbuild.rules import (
 )
 from onnxbuild.rules.compiling import compile_rules, qaic_rules, runtime_rules
 from onnxbuild.rules.rule import Rule, World
-from onnxbuild.rules.sources import checkpoint_rules, pinning_rules, source_rules
+from onnxbuild.rules.sources import checkpoint_rules, pinning_rules, source_rules, tokenizer_rules
 from onnxbuild.tables.failure_codes import FAILURE_CODES
 
 __all__ = ["ALL", "Rule", "World", "check"]
@@ -31,6 +31,7 @@ _FAMILIES = (
     yaml_rules,
     structure_rules,
     source_rules,
+    tokenizer_rules,
     pinning_rules,
     out_folder_rules,
     installed_rules,

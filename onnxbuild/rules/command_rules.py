@@ -82,6 +82,14 @@ RULES: tuple[Rule, ...] = (
         as it is, so a name that could be HTML is refused.
         Fix: name another port with `--port N`, or leave it out. Copy the file under another name.
         """),
+    described("OB739", "unusable-certificate", """
+        The certificate and the private key of `serve` cannot be used: only one is named, a file is missing or is not
+        PEM, the key has a password, or it is the key of another certificate.
+
+        Why: a server that was meant to speak HTTPS should not open a model and then fail, or speak HTTP.
+        Fix: name both with `--tls-cert` and `--tls-key`. The first file has the certificate of the server, then those
+        between it and a root.
+        """),
     described("OB740", "unclear-what-to-serve", """
         `serve` was given no model of a manifest that has several, a model with several variants and no `select:`, a
         name that the manifest does not have, or one variant twice.

@@ -73,7 +73,7 @@ RULES: tuple[Rule, ...] = (
         A target cannot go into a package.
 
         Why: the client of the package cannot load it, or would not use it as it is meant; the message has the reason.
-        Fix: leave the target out with `targets:`, or choose another package.
+        Fix: name the targets that go in, `package: {plain: {targets: [int8]}}`, or choose another package.
         """,
     ),
     described(
@@ -133,7 +133,8 @@ RULES: tuple[Rule, ...] = (
         A model with the package `transformers.js` has a task that Transformers.js has no pipeline for, or reads
         something else than the pipeline does.
 
-        Why: nobody could load the package by the library's documented way. Features are extracted from text alone.
+        Why: nobody could load the package by the library's documented way. Features are extracted from text alone, and
+        of the other models of that task only SAM has a class in the library.
         Fix: package the model as `plain`, and run its graphs with onnxruntime-web.
         Bad:
             models: {m: {source: "random:bert", task: multiple-choice, targets: [fp32], package: transformers.js}}

@@ -115,9 +115,10 @@ RULES: tuple[Rule, ...] = (
         "OB781",
         "malformed-destination",
         """
-        A destination or a tag does not have its form, or the address in HF_ENDPOINT has a password.
+        A destination or a tag does not have its form, a license may be misspelt, or HF_ENDPOINT has a password.
 
-        Why: the server would refuse it after the build.
+        Why: the server would refuse it after the build. A license that is not in the list of the Hub is a warning, at
+        every destination: its word is in the card and in `onnxbuild.json`.
         Bad:
             publish: {hub: sst2-onnx}
         Good:

@@ -13,7 +13,17 @@ from typing import Any
 
 import msgspec
 
-from onnxbuild.needs.step_needs import FILE, LIBRARY, PROGRAM, has_library, is_of_machine, library_places
+from onnxbuild.needs.devices import device_places
+from onnxbuild.needs.step_needs import (
+    ABSENT,
+    FILE,
+    LIBRARY,
+    PROGRAM,
+    is_of_machine,
+    is_on_machine,
+    library_places,
+    need_name,
+)
 from onnxbuild.planning.action_graph import Action, ActionGraph
 from onnxbuild.steps import all_kinds
 from onnxbuild.steps.kind import Kind, packages_of
@@ -25,23 +35,21 @@ _SEARCHED = {PROGRAM: "PATH", LIBRARY: "LD_LIBRARY_PATH"}
 def program_version(name: str) -> str:
     """What identifies the program of this name: its size and its time stamp; "absent" if it is missing.
 
-    A version would have to be asked for, and planning starts no process.
+    A version would have to be asked for, and planning starts no process but the tool of a card.
     """
     place = shutil.which(name)
     if place is None:
-        return "absent"
+        return ABSENT
     real = os.path.realpath(place)
     status = os.stat(real)
     return f"{os.path.basename(real)} of {status.st_size} bytes, {status.st_mtime_ns}"
 
 
 def version_on_machine(name: str) -> str:
-    """What the key has for a program, a file or a library of the machine."""
-    if name.startswith(PROGRAM):
-        return program_version(name.removeprefix(PROGRAM))
-    if name.startswith(LIBRARY):
-        return "there" if has_library(name.removeprefix(LIBRARY)) else "absent"
-    return "there" if os.path.exists(name.removeprefix(FILE)) else "absent"
+    """What the key has for a program, a file or a library of the machine; it is absent without the device for it."""
+    if not is_on_machine(name):
+        return ABSENT
+    return program_version(name.removeprefix(PROGRAM)) if name.startswith(PROGRAM) else "there"
 
 
 def programs_of(graph: ActionGraph) -> tuple[str, ...]:
@@ -71,10 +79,11 @@ def _params(kind: Kind, action: Action) -> Any:
 def places_of(names: Iterable[str]) -> Iterator[str]:
     """The files that programs may be, in the folders of the PATH up to the first that has them, and other files.
 
-    For a library, they are the folders in which the loader looks.
+    For a library, they are the folders in which the loader looks. Files of devices come and go with them.
     """
     for full in names:
         name = full.removeprefix(PROGRAM)
+        yield from device_places(need_name(full))
         if full.startswith(LIBRARY):
             yield from library_places()
             continue

@@ -28,6 +28,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     drain: float = 30.0  # how long requests in flight may take after SIGTERM
 
 
+class Tls(Struct, frozen=True):
+    """Paths of a certificate with its chain, and of its private key, both in PEM."""
+
+    certificate: str
+    key: str
+
+
 class ServerOptions(Struct, frozen=True, kw_only=True):
     """How a server runs. `threads`: of each session; None is what `tune` recorded, or ONNX Runtime's default."""
 
@@ -38,4 +45,5 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     reload: float = 1.0  # seconds between looks at the folders; 0 never looks
     access_log: bool = True
     keys: tuple[str, ...] = ()
+    tls: Tls | None = None
     limits: Limits = Limits()

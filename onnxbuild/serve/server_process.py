@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from onnxbuild.serve.limits_of_server import ServedFolder, ServerOptions
+from onnxbuild.serve.renewed_certificate import watch_certificate
 from onnxbuild.serve.running.served_model import ServedModel, ServedModels
 from onnxbuild.serve.web.application import application
 from onnxbuild.serve.web.server_metrics import ServerMetrics
@@ -40,8 +42,10 @@ def run_server(folders: tuple[ServedFolder, ...], options: ServerOptions) -> int
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=int(options.limits.drain),
             backlog=_CONNECTIONS,
+            ssl_certfile=options.tls.certificate if options.tls is not None else None,
+            ssl_keyfile=options.tls.key if options.tls is not None else None,
         )
-        _Server(config, models).run([listening])
+        _Server(config, models, options).run([listening])
     return 0
 
 
@@ -62,20 +66,27 @@ def _bound(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """uvicorn's server, with the models as long as it serves."""
 
-    def __init__(self, config: uvicorn.Config, models: ServedModels) -> None:
+    def __init__(self, config: uvicorn.Config, models: ServedModels, options: ServerOptions) -> None:
         super().__init__(config)
-        self._models = models
+        self._models, self._options = models, options
+        self._watch: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Open the models, then listen."""
         await self._models.open()
         await super().startup(sockets)
+        if self._options.tls is not None and self.config.ssl is not None and self._options.reload:
+            watch = watch_certificate(self.config.ssl, self._options.tls, self._options.reload)
+            self._watch = asyncio.create_task(watch)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        print(f"ready at http://{shown}:{port}; Ctrl-C ends it", file=sys.stderr, flush=True)
+        scheme = "https" if self.config.is_ssl else "http"
+        print(f"ready at {scheme}://{shown}:{port}; Ctrl-C ends it", file=sys.stderr, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept nothing more, answer what is in flight, then close the models."""
+        if self._watch is not None:
+            self._watch.cancel()
         await super().shutdown(sockets)
         await self._models.close()
 

@@ -25,7 +25,7 @@ from onnxbuild.steps.exporters import (
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams
 from onnxbuild.tables.architectures import implied
 from onnxbuild.tables.checkpoints.other_libraries import TIMM, classes_of
-from onnxbuild.tables.tasks import IMAGE_CLASSES, PAST, SENTENCE_TASKS, TASKS, closest_task, pooling_of
+from onnxbuild.tables.tasks import ELSEWHERE, IMAGE_CLASSES, PAST, SENTENCE_TASKS, TASKS, closest_task, pooling_of
 
 _GENAI_FIELDS = ("provider", "options")
 _BARE = ("genai", "mobius")  # they do not load the PyTorch model, so neither its attention nor its pooling
@@ -210,10 +210,11 @@ def _check_missing(params: ExportParams) -> Iterable[Fault]:
 def unknown_task(task: str, model_type: str, versions: Mapping[str, str]) -> Fault:
     """OB302 with the nearest task and the tasks that the model type has, or with all tasks where neither is known."""
     near, known = closest_task(task), _tasks_of(model_type, versions)
-    meant = f"did you mean `{near}`?" if near is not None else None
+    meant = f"did you mean `{near}`?" if near is not None and task not in ELSEWHERE else None
     has = f"{model_type} has {known}" if known else None
     hint = " ".join(one for one in (meant, has) if one is not None) or f"one of {', '.join(TASKS)}"
-    return Fault(code="OB302", message=f"unknown task `{task}`", hint=hint)
+    why = f": {ELSEWHERE[task]}" if task in ELSEWHERE else ""
+    return Fault(code="OB302", message=f"unknown task `{task}`{why}", hint=hint)
 
 
 def _tasks_of(model_type: str, versions: Mapping[str, str]) -> str:

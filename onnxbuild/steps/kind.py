@@ -12,9 +12,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType, convert, structs
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
-from onnxbuild.needs.step_needs import CODE_OF, FILE
+from onnxbuild.needs.step_needs import CODE_OF, FILE, LIBRARY
 from onnxbuild.tables.checkpoints.other_libraries import TIMM
 from onnxbuild.tables.positions import positions_of
+from onnxbuild.tables.runtimes.runtime_libraries import LIBRARIES
 from onnxbuild.tables.tasks import Family
 
 # What `packages` may name besides distributions and what `onnxbuild.needs` has: everything that is installed where the
@@ -54,6 +55,14 @@ def meanings(params: type[Params]) -> Mapping[str, str]:
     fields = {field.encode_name: getattr(hints[field.name], "__metadata__", ()) for field in structs.fields(params)}
     described = ((name, mark.description) for name, marks in fields.items() for mark in marks if isinstance(mark, Meta))
     return {name: text for name, text in described if text is not None}
+
+
+def examples(params: type[Params]) -> Mapping[str, Any]:
+    """The first example of each field that has one, by the name that a manifest uses."""
+    hints = get_type_hints(params, include_extras=True)
+    fields = {field.encode_name: getattr(hints[field.name], "__metadata__", ()) for field in structs.fields(params)}
+    shown = ((name, mark.examples) for name, marks in fields.items() for mark in marks if isinstance(mark, Meta))
+    return {name: values[0] for name, values in shown if values}
 
 
 # The device of a target where it is not the CPU; left out of a key where it is.
@@ -241,9 +250,24 @@ class Kind(Struct, frozen=True, kw_only=True):
 def packages_of(kind: Kind, params: Any) -> tuple[str, ...]:
     """The packages whose versions a key contains: those that a kind declares, and for a plugin its own code."""
     runtime = getattr(params, "runtime", UNSET)
-    of_runtime = () if runtime is UNSET else (*runtime.needs, *(() if runtime.uses is UNSET else runtime.uses))
+    of_runtime = () if runtime is UNSET else (*all_needs(runtime), *(() if runtime.uses is UNSET else runtime.uses))
     code = (f"{CODE_OF}{module}" for module in plugin_modules(kind))
     return tuple(dict.fromkeys((*kind.packages(params), *kind.compiler(params), *of_runtime, *code)))
+
+
+def all_needs(runtime: Runtime) -> tuple[str, ...]:
+    """What a runtime needs, with the shared libraries that it loads.
+
+    They became needs after their backend had keys. A table has them, because params are a part of the key.
+    """
+    return (*runtime.needs, *(f"{LIBRARY}{name}" for name in LIBRARIES.get(runtime.backend, ())))
+
+
+def needed_together(kind: Kind, params: Any) -> tuple[tuple[str, ...], ...]:
+    """What an action needs at once: its packages with its compiler, and what each of its runtimes needs."""
+    runtimes = (getattr(params, "runtime", UNSET), *(getattr(params, "runtimes", None) or {}).values())
+    of_runtimes = (all_needs(one) for one in runtimes if one is not UNSET)
+    return ((*kind.packages(params), *kind.compiler(params)), *of_runtimes)
 
 
 def pool_of(kind: Kind, params: Mapping[str, Any]) -> str:

@@ -8,10 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.publishing.card_license import LICENSE
 from onnxbuild.steps.kind import Context, Fault, Kind, Params
-from onnxbuild.tables.publishing.hub_licenses import HUB_LICENSES, hub_license
 
 RECEIPT = "published.json"  # what was uploaded, in the output of the step
 DESTINATIONS = ("hub", "folder", "s3", "oci")
@@ -67,7 +65,7 @@ class PublishParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     ] = ""
     overwrite: Annotated[
         bool | UnsetType,
-        Meta(description="replace or delete files that somebody else has changed since the last publish"),
+        Meta(description="replace or delete files and publications of others at the destination"),
     ] = UNSET
     unchecked: Annotated[
         bool | UnsetType,
@@ -112,10 +110,6 @@ def _check(params: PublishParams, _context: Context) -> Iterator[Fault]:
             why = ": it names no registry" if lacks_registry else ""
             hint = f"for example `{field}: {f'ghcr.io/{text}' if lacks_registry else example}`"
             yield Fault(code="OB781", message=f"`{text}` is not {words}{why}", field=field, hint=hint)
-    if params.hub and params.license and LICENSE.fullmatch(params.license) and hub_license(params.license) is None:
-        hint = did_you_mean(params.license.lower(), HUB_LICENSES) or "write `other` for a license without a word there"
-        message = f"the Hub may refuse the license `{params.license}`: it is none of its words"
-        yield Fault(code="OB781", message=message, field="license", hint=hint, severity="warning")
     for field in ("private", "pull_request", "tag"):
         if params.destination not in {"", "hub"} and getattr(params, field) != _DEFAULTS[field]:
             message = f"`{field}` is for `hub`, and the destination is `{params.destination}`"

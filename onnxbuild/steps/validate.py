@@ -9,7 +9,6 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.diagnostics import did_you_mean
 from onnxbuild.steps.dataset_rows import (
     DerivedRows,
     Rows,
@@ -33,6 +32,7 @@ from onnxbuild.steps.kind import (
     library_of,
     trusted,
 )
+from onnxbuild.tables.bounds.figure_names import figure_hint
 from onnxbuild.tables.bounds.labels_of_rows import LABEL, ROLES_OF_ANSWERS, why_unmeasured
 from onnxbuild.tables.bounds.metric import Metric
 from onnxbuild.tables.bounds.written_bound import FORMS, written_bound
@@ -179,7 +179,7 @@ def _check_thresholds(params: ValidateParams) -> Iterable[Fault]:
     for name, bound in params.thresholds.items():
         metric = METRICS.get(name)
         if metric is None:
-            hint = did_you_mean(name, METRICS) or f"one of {', '.join(METRICS)}"
+            hint = figure_hint(name, METRICS)
             yield Fault(code="OB610", field="thresholds", message=f"unknown metric `{name}`", hint=hint)
         elif isinstance(bound, str):
             yield from _check_text(name, bound, metric)

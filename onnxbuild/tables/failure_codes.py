@@ -158,8 +158,8 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE15": FailureCode(
         "source-unreachable",
         "a repository could not be read",
-        "It is gated, private or misspelt, or there is no network.",
-        "Check its name and HF_TOKEN. Without a network use `local:`.",
+        "It is gated, private or misspelt, there is no network, or the Hub limits the rate of requests.",
+        "Check its name and HF_TOKEN. Without a network use `local:`. After a limit, wait some minutes.",
     ),
     "OBE16": FailureCode(
         "checkpoint-damaged",
@@ -1030,10 +1030,11 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
     "OBE205": FailureCode(
         "destination-changed",
         "somebody else has changed the destination",
-        "A file was edited since the last publish, a tag names other content, or commits arrive while the files are "
-        "compared. Nothing of others is overwritten silently.",
-        "Take the change into the package, or write `overwrite: true` in `publish:`. A tag that is in use needs a new "
-        "name. After an upload by somebody else, run it again.",
+        "A file was edited since the last publish, the destination has files that no publish has written or the "
+        "publication of another model, source or manifest, a tag names other content, or commits arrive while the "
+        "files are compared. Nothing of others is overwritten silently.",
+        "Take the change into the package, or publish to another place. `overwrite: true` in `publish:` replaces what "
+        "is there. A tag that is in use needs a new name. After an upload by somebody else, run it again.",
     ),
     "OBE206": FailureCode(
         "rate-limit",

@@ -20,7 +20,7 @@ ThresholdRow = Literal["embedding", "classification", "generation"]
 Pooling = Literal["never", "where the checkpoint has it", "always"]
 
 PAST = "-with-past"
-PAST_SIZES, AUDIO_SIZES = "a past", "audio"
+PAST_SIZES, AUDIO_SIZES = "length of the past", "length of the audio"
 # Tasks whose models differ from others of their family in what they take, or in what their library calls them.
 FILL_MASK = "fill-mask"
 IMAGE_CLASSES = "image-classification"
@@ -68,7 +68,10 @@ _ROWS = (
         model_class="AutoModel",
         thresholds="embedding",
         pooling="where the checkpoint has it",
-        aliases=("default", "embedding", "embeddings", "image-feature-extraction", "pretraining"),
+        # What SAM cuts out of pictures has the graphs of this task.
+        aliases=(
+            "default", "embedding", "embeddings", "image-feature-extraction", "pretraining", "mask-generation",
+        ),
     ),
     Task(
         name="sentence-similarity",
@@ -179,6 +182,19 @@ _MORE_ALIASES: Mapping[str, str] = {"audio-ctc": "automatic-speech-recognition"}
 
 ALIASES: Mapping[str, str] = {**{alias: task.name for task in _ROWS for alias in task.aliases}, **_MORE_ALIASES}
 
+# Tasks of the Hub that onnxbuild does not have, and why.
+ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("image-text-to-text", "video-text-to-text"),
+        "no exporter that onnxbuild runs writes its graphs (`vision_encoder`, `embed_tokens`, `decoder_model_merged`)",
+    ),
+    **dict.fromkeys(
+        ("audio-text-to-text", "any-to-any"),
+        "no exporter that onnxbuild runs writes its graphs, which share one decoder",
+    ),
+    "zero-shot-audio-classification": "no exporter that onnxbuild runs writes the graph of its models, such as CLAP",
+}
+
 # The text of a row; what is said in a recording, if a dataset names a column for it.
 TEXT = "text"
 # A second text in each row, if a dataset names a column for it: a reranker reads the query and the document.
@@ -226,13 +242,15 @@ def has_cache(task: str) -> bool:
 
 
 def sizes_besides_tokens(task: str | None) -> str | None:
-    """What has sizes in a task's graphs besides rows and tokens, in words; None for nothing, or for an unknown task."""
+    """What a task's graphs depend on besides rows and tokens, in words; None for nothing, or for an unknown task."""
     row = TASKS.get(task or "")
     if row is None:
         return None
     if row.with_past:
         return PAST_SIZES
-    return "choices" if row.has_choices else {"text": None, "audio": AUDIO_SIZES}.get(row.modality, "pictures")
+    if row.has_choices:
+        return "number of choices"
+    return {"text": None, "audio": AUDIO_SIZES}.get(row.modality, "size of the pictures")
 
 
 def is_speech_to_text(task: str | None) -> bool:

@@ -3,9 +3,10 @@ import os
 import sys
 from pathlib import Path
 
+import devices_here
 import pytest
 
-from onnxbuild.commands.doctor import as_json, as_text, doctor, needs_of
+from onnxbuild.commands.doctor import as_json, as_text, doctor, extras_of, needs_of
 from onnxbuild.machine import Machine
 from onnxbuild.runners.programs import program_version
 from onnxbuild.steps import KINDS, kinds_at
@@ -60,8 +61,7 @@ def test_the_settings_of_a_backend_that_need_more(tmp_path):
 
 
 def test_a_gpu_without_the_library_of_its_compiler(tmp_path, monkeypatch):
-    has_file = os.path.exists
-    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl" or has_file(path))
+    devices_here.nvidia(monkeypatch)
     monkeypatch.setattr("onnxbuild.needs.step_needs.has_library", lambda _name: False)
     backends = look(tmp_path).backends
     assert backends["tensorrt"] == "prepares: `libnvinfer.so` is not here, so nothing is compiled or run"
@@ -81,9 +81,12 @@ def test_a_device_takes_the_place_of_a_host_double(tmp_path, monkeypatch):
     write_program(tmp_path / "qaic-compile")
     words = "compiles; `qaic-util` is not here, so a host double runs the graph, and no device does"
     assert look(tmp_path).backends["qaic"] == words
-    write_program(tmp_path / "qaic-util")
-    program_version.cache_clear()
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    devices_here.card_tool(tmp_path)
     assert look(tmp_path).backends["qaic"] == "compiles and runs"
+    devices_here.card_tool(tmp_path, "QID 0\n\tStatus:Error\n")
+    words = "compiles; `qaic-util -q` finds no card that is ready (0: Error), so a host double runs the graph, and no"
+    assert look(tmp_path).backends["qaic"] == f"{words} device does"
 
 
 def write_program(place):
@@ -190,3 +193,22 @@ def test_folders_of_pythonpath_are_shown_with_who_gets_them(tmp_path):
     assert f"pythonpath             {tmp_path} {note}\n" in text
     assert look(tmp_path, environ={"PYTHONPATH": "relative"}).python_path == f"no absolute folder {note}"
     assert "\npythonpath " not in as_text(look(tmp_path))
+
+
+def test_the_versions_of_what_the_extras_install(tmp_path):
+    report = look(tmp_path, without=("nncf",))
+    assert report.extras["openvino"] == ("nncf", "openvino")
+    assert {"optimum", "adapters", "timm", "metrics", "serve", "remote", "signing"} <= report.extras.keys()
+    assert not {"test", "dev"} & report.extras.keys()
+    assert json.loads(as_json(report))["packages"]["openvino"] == "1.0"
+    assert "\nextra openvino         nncf not installed, openvino 1.0\n" in as_text(report)
+    assert report.exit_code == 0
+
+
+def test_the_extras_of_requirements():
+    requirements = (
+        "rich>=14", "peft<1,>=0.17; extra == 'adapters'", "Jinja2>=3.1; extra == 'report'",
+        "jinja2>=3.1; extra == 'serve'", "uvloop>=0.21; (sys_platform == 'never') and extra == 'serve'",
+        "tomli; python_version >= '3'", "pytest; extra == 'test'", "onnxbuild[report]; extra == 'all'",
+    )  # fmt: skip
+    assert extras_of(requirements) == {"adapters": ("peft",), "report": ("jinja2",), "serve": ("jinja2",)}

@@ -165,6 +165,13 @@ def test_a_plan_shows_the_difference_by_digest(project, hub):
     assert re.search(r"\n  unchanged +7 files, 0\.\d MB", after)
     said = command(project, hub, "run", "m.yaml", "--check-published", code=1)
     assert "OBE205 tiny:publish failed: somebody has changed README.md in me/tiny-onnx since the last publish" in said
+    files["onnxbuild.json"] = re.sub(
+        rb'"manifest": "[^"]*m.yaml"', b'"manifest": "web/m2.yaml"', files["onnxbuild.json"]
+    )
+    files["config.json"] += b" "
+    hub.add("me/tiny-onnx", files)
+    said = command(project, hub, "plan", "m.yaml", "--check-published")
+    assert "refused without `overwrite: true`: it has a publication of `tiny` by `web/m2.yaml`, and this one is" in said
 
 
 def test_a_failed_upload_has_its_code_and_a_way_out_and_is_made_by_the_next_run(project, hub):
@@ -332,7 +339,7 @@ def test_several_destinations_each_get_the_package(project, hub):
         .read_text()
         .replace(
             "publish: {hub: me/tiny-onnx, license: mit}",
-            "publish: [{hub: me/tiny-onnx, license: mit}, {folder: site/tiny}]",
+            "publish: [{folder: site/tiny, license: MIT}, {hub: me/tiny-onnx, license: mit}]",
         )
     )
     (project / "m.yaml").write_text(text)

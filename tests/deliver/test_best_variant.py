@@ -11,7 +11,7 @@ from msgspec import structs
 from outs import Outs
 from plugin.world import World
 
-from onnxbuild.deliver.best_variant import choose, chosen_variants, figures_of, in_words
+from onnxbuild.deliver.best_variant import CandidateRow, choice_rows, choose, chosen_variants, figures_of, in_words
 from onnxbuild.deliver.out_folder import deliver
 from onnxbuild.deliver.variant_rows import Metric, Row, rows
 from onnxbuild.execute.events import Outcome
@@ -186,6 +186,25 @@ def test_it_waits_for_a_run_that_measures_all(outs: Outs) -> None:
         assert graph.only(frozenset(graph.actions)).choices == (one,)
 
 
+def test_a_report_shows_the_choice_its_figures_and_its_bounds(outs: Outs) -> None:
+    (bound,) = filter(None, [condition("size_mb", "<= 0.0002")])
+    one = Choice("m", "size_mb", True, (bound,), ("a", "b", "c"))
+    with Store(outs.root / "store") as store:
+        graph, outcomes = built(outs, store, {"a": 300, "b": 20, "c": 110}, one)
+    (shown,) = choice_rows(graph, outcomes)
+    assert (shown.goal, shown.subject_to, shown.best) == ("largest size_mb", ("size_mb <= 0.0002",), "c")
+    assert shown.text == "best of m: c, the largest size_mb (0.00011) where size_mb <= 0.0002"
+    assert shown.candidates == (
+        CandidateRow(target="a", figures={"size_mb": 0.0003}, excluded="size_mb is 0.0003, not <= 0.0002"),
+        CandidateRow(target="b", figures={"size_mb": 0.00002}),
+        CandidateRow(target="c", figures={"size_mb": 0.00011}),
+    )
+    failed = outcomes | {"m/a:toy": structs.replace(outcomes["m/a:toy"], outcome="failed")}
+    (waiting,) = choice_rows(graph, failed)
+    assert (waiting.best, waiting.waits_for, waiting.candidates) == (None, ("m/a",), ())
+    assert waiting.text == "best of m: not chosen, because not every action of `m/a` has a result"
+
+
 def test_a_choice_that_nothing_fulfils_fails_and_keeps_the_last_folder(outs: Outs) -> None:
     one = Choice("m", "size_mb", False, (), ("a", "b"))
     with Store(outs.root / "store") as store:
@@ -211,6 +230,10 @@ def test_a_run_chooses_and_the_next_one_does_nothing(tmp_path: Path) -> None:
     again = world.run()
     assert "up to date: " in again.out
     assert "best of m: plain" in again.out
+    assert "\nbest of m: plain, the smallest size_mb (0.012)\n" in world.run(verb="status").out
+    (shown,) = json.loads(world.run("--format", "json", verb="status").out)["choices"]
+    assert (shown["best"], shown["goal"]) == ("plain", "smallest size_mb")
+    assert "- best of m: plain" in world.run("--format", "markdown", verb="report").out
     (folder / "model.onnx").write_bytes(b"edited")
     repaired = world.run()
     assert "best/ had been edited (`model.onnx`): restored from the store" in repaired.err

@@ -48,6 +48,7 @@ def test_a_key_is_the_digest_of_every_part() -> None:
 
 def test_nested_parts_have_dotted_names_and_empty_ones_stay() -> None:
     assert flatten({"a": {"b": {"c": 1}, "d": {}}, "e": 2}) == {"a.b.c": 1, "a.d": {}, "e": 2}
+    assert flatten({"graphs": {"": "int8", "q4": {"": {}}}}) == {'graphs.""': "int8", 'graphs.q4.""': {}}
 
 
 def test_parts_that_differ_are_named_in_order_with_both_values() -> None:

@@ -87,14 +87,63 @@ def test_a_define_in_place_of_a_list_is_a_list(load):
     ("written", "hint"),
     [
         ("package: true", "name the package: `package: plain`"),
+        ("package: null", "name the package: `package: plain`, or leave it out"),
         ("publish: true", "name the destination: `publish: {hub: OWNER/NAME}`"),
+        ("publish: null", "name the destination: `publish: {hub: OWNER/NAME}`, or leave it out"),
+        ("select: true", "name the figure that decides: `select: {minimize: latency.p50}`"),
+        ("select: false", "leave it out"),
+        ("export: false", "leave it out"),
+        ("export: null", "leave it out"),
+        ("adapter: true", "name the adapter: `adapter: hub:OWNER/NAME`"),
+        ("validate: null", "write `validate: true`, or leave it out"),
+        ("benchmark: null", "write `benchmark: true`, or leave it out"),
+        ("generate: null", "write `generate: {prompts: ['Once upon a time']}`, or leave it out"),
     ],
 )
-def test_a_block_without_a_default_cannot_be_switched_on(load, written, hint):
-    with pytest.raises(DiagnosticError) as caught:
-        load(HEAD + f"models: {{m: {{source: random:bert, targets: [o2], {written}}}}}\n")
-    (only,) = caught.value.diagnostics
+def test_a_block_of_a_model_that_needs_words_says_which(load, written, hint):
+    only = _only_fault(load, f"source: random:bert, targets: [o2], {written}")
     assert (only.code, only.notes) == ("OB011", (("hint", hint),))
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("optimize: true", "name the level: `optimize: O2`"),
+        ("optimize: null", "name the level: `optimize: O2`, or leave it out"),
+        ("optimize: false", "leave it out"),
+        ("quantize: true", "name what the weights become: `quantize: int8`"),
+        ("quantize: false", "leave it out"),
+        ("precision: true", "say which: `precision: fp16`"),
+        ("precision: null", "say which: `precision: fp16`, or leave it out"),
+        ("compile: false", "leave it out"),
+    ],
+)
+def test_a_step_of_a_target_that_needs_words_says_which(load, written, hint):
+    only = _only_fault(load, f"source: random:bert, targets: [{{name: t, {written}}}]")
+    assert (only.code, only.notes) == ("OB011", (("hint", hint),))
+
+
+@pytest.mark.parametrize(
+    ("block", "key"),
+    [
+        ("source: random:bert, targets: [o2], quantize: int8", "quantize"),
+        ("source: random:bert, targets: [o2], compile: openvino", "compile"),
+        ("source: random:bert, targets: [{name: t, package: plain}]", "package"),
+        ("source: random:bert, targets: [{name: t, select: {minimize: size_mb}}]", "select"),
+    ],
+)
+def test_a_key_of_another_block_is_said_to_belong_there(load, block, key):
+    only = _only_fault(load, block)
+    where = "target" if key in {"quantize", "compile"} else "model"
+    assert (only.code, only.message) == ("OB001", f"unknown key `{key}`")
+    assert only.notes[0][1].startswith(f"write it in {'a' if where == 'target' else 'the'} {where}: ")
+
+
+def _only_fault(load, block):
+    with pytest.raises(DiagnosticError) as caught:
+        load(HEAD + f"models: {{m: {{{block}}}}}\n")
+    (only,) = caught.value.diagnostics
+    return only
 
 
 def test_a_matrix_makes_one_model_a_point(load):

@@ -58,7 +58,7 @@ SHORT = "`int4`, `int8`, `q4`, `q8`, `stored`"
         (
             "{quantize: true}",
             f"OB011 expected a mapping or one of {SHORT}, found the boolean `true`",
-            "write `quantize: {method: dynamic}`",
+            "name what the weights become: `quantize: int8`",
         ),
         (
             "{optimize: o5}",

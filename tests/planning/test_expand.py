@@ -218,6 +218,15 @@ def test_all_faults_at_once(load):
     assert [one.code for one in found.diagnostics] == ["OB303", "OB303", "OB016", "OB308", "OB613"]
 
 
+@pytest.mark.parametrize("block", ["generate: true", "targets: [{name: t, generate: true}]"])
+def test_true_for_a_step_that_has_to_be_told_something_names_what(load, block):
+    of_model = block if block.startswith("targets") else f"targets: [fp32], {block}"
+    manifest = load(f"{TARGETS}models: {{m: {{source: random:gpt2, task: text-generation-with-past, {of_model}}}}}\n")
+    (only,) = survey(manifest, KINDS, Lock(), MACHINE).diagnostics
+    assert (only.code, only.message) == ("OB012", "missing key `prompts` of `generate`")
+    assert only.notes == (("hint", 'write `generate: {prompts: ["Once upon a time"]}`'),)
+
+
 def test_what_a_plan_depends_on(load, tmp_path):
     folder = tmp_path / "model"
     (folder / "1_Pooling").mkdir(parents=True)

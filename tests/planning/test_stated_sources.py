@@ -153,3 +153,14 @@ def test_lock_asks_the_hub_for_it_in_the_request_that_it_makes_anyway():
         entry = Hub(hub.endpoint).resolve("org/tiny", "main")
         assert len(hub.requests) == 2 * requests
     assert (entry.license, bool(plain.license)) == ("mit", False)
+
+
+def test_a_manifest_is_named_by_its_path_in_its_repository(planned, tmp_path):
+    names = [one.manifest for one in (planned("local:mine").graph.variants)]
+    (tmp_path.parent / ".git").write_text("gitdir: elsewhere")
+    try:
+        names += [one.manifest for one in planned("local:mine", ", package: plain").graph.delivered]
+    finally:
+        (tmp_path.parent / ".git").unlink()
+    below = f"{tmp_path.name}/m.yaml"
+    assert names == ["m.yaml", below, below]

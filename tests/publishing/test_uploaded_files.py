@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from onnxbuild.publishing.card_license import with_license
-from onnxbuild.publishing.difference import RemoteFile, difference
+from onnxbuild.publishing.difference import RemoteFile, as_listed, difference
 from onnxbuild.publishing.uploaded_files import SUMS, listed, upload_of
 
 
@@ -92,7 +92,7 @@ def test_only_files_of_an_earlier_publish_are_deleted(tmp_path):
         "demo.png": RemoteFile(13, sha256(b"demo")),
     }
     first = difference(upload, remote, None)
-    assert (first.deleted, first.foreign) == ({}, ())
+    assert (first.deleted, first.foreign) == ({}, ("other.bin", "kept.bin"))
     before = {"old.bin": {sha256(b"old")}, "kept.bin": {sha256(b"k" * 17)}, "other.bin": {sha256(b"ours")}}
     changes = difference(upload, remote, before)
     assert changes.added.keys() == {"new.bin", SUMS}
@@ -100,6 +100,16 @@ def test_only_files_of_an_earlier_publish_are_deleted(tmp_path):
     assert changes.deleted == {"old.bin": 11}
     assert changes.unchanged == {"kept.bin": 17}
     assert changes.foreign == ("other.bin",)
+    # Nor is an equal one taken that the last publish has not listed.
+    assert difference(upload, remote, {"other.bin": {sha256(b"theirs")}}).foreign == ("kept.bin",)
+
+
+def test_what_the_last_publish_has_left_is_its_own(tmp_path):
+    (tmp_path / "a.json").write_bytes(b"{}")
+    upload = upload_of(tmp_path)
+    there = {"a.json": RemoteFile(3, sha256(b"[1]")), SUMS: RemoteFile(7, sha256(b"earlier"))}
+    changes = difference(upload, there, as_listed(there))
+    assert (changes.replaced.keys(), changes.foreign) == ({"a.json", SUMS}, ())
 
 
 def test_a_changed_file_that_the_new_version_lacks_is_foreign(tmp_path):

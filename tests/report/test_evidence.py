@@ -3,19 +3,27 @@ import csv
 import io
 import json
 
-from evidence_worlds import MACHINE, evidence, outcomes, trace
+from evidence_worlds import MACHINE, benchmark, evidence, outcomes, result, trace, validation
 from msgspec import structs
 from report_worlds import BERT, FP32
 
 from onnxbuild.report.evidence.configurations import configuration_columns
 from onnxbuild.report.evidence.evidence import Ratio, Step
-from onnxbuild.report.evidence.figure_tables import check_table, in_markdown, latency_table, meanings, ratio_words
+from onnxbuild.report.evidence.figure_tables import (
+    check_table,
+    choice_table,
+    in_markdown,
+    latency_table,
+    meanings,
+    ratio_words,
+)
 from onnxbuild.report.evidence.formats import as_csv, as_json, as_markdown
 from onnxbuild.report.evidence.front import Point, front_of, tradeoffs
 from onnxbuild.report.evidence.gathering import gather
 from onnxbuild.report.evidence.session_table import session_table
 from onnxbuild.report.page.html_page import html_page
 from onnxbuild.report.result.result_table import drawn
+from onnxbuild.tables.choices import Choice, condition
 
 
 def texts(table):
@@ -174,3 +182,49 @@ def test_a_report_shows_what_a_step_warned_of():
     page = html_page(with_warning("compared on seeded ids <b>"), [])
     assert f"<strong>{FP32.name}:validate</strong> warning: compared on seeded ids &lt;b&gt;" in page
     assert json.loads(as_json(with_warning("x")))["variants"][0]["steps"][-2]["facts"]["warnings"] == ["x", 7]
+
+
+def test_a_variant_of_one_shape_shows_what_it_ran_beside_what_was_asked_for():
+    """A text of 5 tokens is filled up to 37, and 7 rows take 4 calls."""
+    ran = {"ran_as": {"batch": 2, "sequence": 37, "calls": 4}}
+    world = {"bert/o2:benchmark": benchmark("bert/o2", result(20.0, 30.0, batch=7, sequence=5) | ran)}
+    assert [line.split() for line in drawn(configuration_columns(BERT, world)).splitlines()] == [
+        ["variant", "batch", "tokens", "ran", "as", "p50", "torch", "p50", "speed-up"],
+        ["bert/o2", "7", "5", "4", "calls", "of", "2×37", "20.0", "ms", "30.0", "ms", "1.50×"],
+    ]
+    built = gather(BERT, world, trace, source="toy.yaml", ended=1_800_000_000.0)
+    table = latency_table(built)
+    assert [row[table.head.index("ran as")] for row in texts(table)] == ["4 calls of 2×37", "–"]
+    assert "| tokens | ran as |" in as_markdown(built)
+    lines = csv.DictReader(io.StringIO(as_csv(built)))
+    assert {(line["tokens"], line["ran_as"]) for line in lines if line["engine"] == "onnxruntime"} == {
+        ("5", "4 calls of 2×37")
+    }
+    (own, torch) = json.loads(as_json(built))["variants"][1]["measurements"]
+    assert (own["sequence"], own["ran_as"], torch["ran_as"]) == (5, ran["ran_as"], None)
+
+
+def test_a_report_has_the_choice_in_every_format():
+    conditions = tuple(filter(None, (condition("cosine_mean", ">= 0.9"), condition("size_mb", "<= 100"))))
+    one = Choice("bert", "latency.p50", False, conditions, ("fp32", "o2", "int8"))
+    passed = outcomes() | {"bert/int8:validate": validation("bert/int8", 0.65, 0.5)}
+    variants = tuple(structs.replace(variant, measures=variant.measures[:1]) for variant in BERT.variants)
+    graph = structs.replace(BERT, variants=variants, choices=(one,))
+    built = gather(graph, passed, trace, source="toy.yaml", ended=1_800_000_000.0)
+    words = "best of bert: fp32, the smallest latency.p50 (20) where cosine_mean >= 0.9 and size_mb <= 100"
+    assert texts(choice_table(built)) == [
+        ["bert/fp32", "20 (smallest latency.p50)", "1 (cosine_mean >= 0.9), 90.4 (size_mb <= 100)", "best"],
+        ["bert/o2", "20.4 (smallest latency.p50)", "1 (cosine_mean >= 0.9), 90.3 (size_mb <= 100)",
+         "fits, and is not the best"],
+        ["bert/int8", "6 (smallest latency.p50)", "0.65 (cosine_mean >= 0.9), 22.8 (size_mb <= 100)",
+         "excluded: cosine_mean is 0.65, not >= 0.9"],
+    ]  # fmt: skip
+    assert json.loads(as_json(built))["choices"][0]["text"] == words
+    assert words in as_markdown(built).replace("\\", "")
+    page = html_page(built, [])
+    assert words.replace(">", "&gt;").replace("<", "&lt;") in page
+    assert '<a href="#choices">Choice</a>' in page
+    best = [line for line in csv.DictReader(io.StringIO(as_csv(built))) if line["figure"].startswith("best: ")]
+    assert [(line["target"], line["figure"], line["value"], line["bound"]) for line in best] == [
+        ("fp32", "best: smallest latency.p50", "20.0", "cosine_mean >= 0.9 and size_mb <= 100")
+    ]

@@ -36,3 +36,17 @@ def test_a_plan_says_that_a_signature_would_be_withdrawn():
         f"  delete    model.sig  19 bytes  ({REASON})",
         "  delete    old.bin  7 bytes",
     ]
+
+
+def test_a_plan_says_what_would_be_refused():
+    changes = Difference(
+        added={}, replaced={"a": 1003}, deleted={}, unchanged={"b": 5, "c": 7}, foreign=("a", "c"),
+        other="has a publication of the model `x`, and this one is of `m`",
+    )  # fmt: skip
+    upload = PlannedUpload(model="m", package="plain", place="hub:me/m", because="compared", difference=changes)
+    assert list(upload_lines(upload))[1:] == [
+        "  refused without `overwrite: true`: it has a publication of the model `x`, and this one is of `m`",
+        "  replace   a  1.0 kB  (somebody has changed it since the last publish)",
+        "  equal     c  7 bytes  (no publish has written it)",
+        "  unchanged 2 files, 12 bytes",
+    ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+import devices_here
 import pytest
 
 from onnxbuild.diagnostics import Diagnostic
@@ -91,8 +91,7 @@ def test_an_interpreter_has_what_is_in_its_folders(tmp_path: Path, *, has_it: bo
 
 
 def test_a_gpu_without_the_library_of_its_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    has_file = os.path.exists
-    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl" or has_file(path))
+    devices_here.nvidia(monkeypatch)
     monkeypatch.setattr("onnxbuild.needs.step_needs.has_library", lambda _name: False)
     (found,) = warnings(tmp_path, "tensorrt", None)
     assert found.message == (
@@ -100,6 +99,14 @@ def test_a_gpu_without_the_library_of_its_compiler(tmp_path: Path, monkeypatch: 
     )
     assert "LD_LIBRARY_PATH" in dict(found.notes)["hint"]
     assert warnings(tmp_path, "cuda", None) == []
+
+
+def test_a_driver_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices_here.nvidia(monkeypatch, gpus=())
+    (found,) = warnings(tmp_path, "cuda", None)
+    words = "the driver of NVIDIA is here, and no GPU: `/dev` has no `nvidia0`"
+    assert found.message == f"{words}, so `m/one:compile-cuda` will only be prepared, not compiled"
+    assert dict(found.notes)["hint"] == "run this target on a machine that has it, with a shared store"
 
 
 def _name(block: Any) -> str:

@@ -30,7 +30,10 @@ def context(task: str, family: Any, written: Any, config: Any = None) -> Context
         ({"weights": "int8", "calibration": "mean"}, "OB805 calibration `calibration` has no effect without"),
         ({"quantize": "int8", "subject_to": {"cosine_mean": "<= 0.99"}}, "OB667 subject_to `cosine_mean` expects a"),
         ({"quantize": "int8", "subject_to": {"perplexity_ratio": "<= 1.1"}}, "OB667 subject_to `perplexity_ratio` is"),
-        ({"bounds": {"sequence_length": "0"}}, "OB806 bounds `sequence_length: 0` is no range of sizes"),
+        (
+            {"bounds": {"sequence_length": "0"}},
+            "OB806 bounds `sequence_length: 0` is neither a range of sizes nor a single size",
+        ),
         ({"bounds": {"sequence_length": "71"}}, "OB620 bounds 71 tokens do not fit the model's 70 positions"),
         ({"weights": "int4", "group_size": 7}, "OB807 group_size `group_size: 7` does not divide `hidden_size: 48`"),
         ({"weights": "int4"}, "OB807 weights `group_size: 128`, the default, does not divide `hidden_size: 48`"),
@@ -43,6 +46,21 @@ def test_refused(block: Any, expected: str | None) -> None:
     found = list(OPENVINO.check(msgspec.convert(block, OpenvinoParams), context("fill-mask", "encoder", block, config)))
     shown = [f"{one.code} {one.field} {one.message}" for one in found]
     assert [one.startswith(expected or "") for one in shown] == ([] if expected is None else [True])
+
+
+@pytest.mark.parametrize(
+    ("task", "config", "code"),
+    [
+        ("image-classification", None, "OB804"),
+        ("feature-extraction", {"image_size": 30}, "OB804"),  # only its config tells
+        ("feature-extraction", {"vocab_size": 97}, None),
+    ],
+)
+def test_int8_needs_a_model_that_reads_text(task: str, config: Any, code: str | None) -> None:
+    given = context(task, "encoder", {"quantize"}, config)
+    found = [one.code for one in OPENVINO.check(OpenvinoParams(quantize="int8"), given)]
+    assert found == ([] if code is None else [code])
+    assert not list(OPENVINO.check(OpenvinoParams(weights="int8"), given))
 
 
 def test_only_int8_has_its_calibration_in_the_key() -> None:

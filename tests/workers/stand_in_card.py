@@ -104,7 +104,7 @@ def install(root: Path) -> Path:
         (root / "dev" / name).write_text(text)
     (root / "dev/python/stand_in_card.py").write_text(Path(__file__).read_text())
     (root / "tools").mkdir()
-    (root / "tools/qaic-util").write_text("#!/bin/sh\necho 'Status:Ready'\n")
+    (root / "tools/qaic-util").write_text("#!/bin/sh\nprintf 'QID 0\\n\\tStatus:Ready\\n'\n")
     (root / "tools/qaic-util").chmod(0o755)
     return root / "tools"
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import devices_here
 import numpy as np
 import pytest
 import stand_in_card
@@ -17,7 +18,7 @@ from cloud_ai_models import CONTEXT, greedy, prompts, random_decoder, write_comp
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.benchmark import BenchmarkParams
-from onnxbuild.steps.compiling.qaic_backend import QaicParams
+from onnxbuild.steps.compiling.qaic_backend import QAIC, QaicParams
 from onnxbuild.steps.kind import Runtime
 from onnxbuild.workers.benchmark.worker import run as benchmark
 from onnxbuild.workers.compile.qaic import qaic_worker
@@ -82,6 +83,23 @@ def test_it_is_measured_only_where_a_card_is(checkpoint, tmp_path, sdk):
     assert why_not_timed(tmp_path / "out", RUNTIME) == "needs Cloud AI 100: a host double is not measured"
     sdk()
     assert why_not_timed(tmp_path / "out", RUNTIME) is None
+
+
+def test_the_tools_of_a_card_are_no_card(checkpoint, tmp_path, sdk):
+    """As on a build server: the program runs in the host double, and says why no card does."""
+    build(checkpoint, tmp_path / "out", prefill_seq_len=8)
+    tools = sdk()
+    runtime = Runtime(backend="qaic", needs=RUNTIME.needs, uses=QAIC.runs_better_with(QaicParams()))
+    for text, code, words in (
+        ("Number of devices: 0\n", 0, "`qaic-util -q` finds no card"),
+        ("QID 0\n\tStatus:Error\n", 0, "`qaic-util -q` finds no card that is ready (0: Error)"),
+        ("Failed to get Runtime Platform\n", 255, "`qaic-util -q` ended with code 255: Failed to get Runtime Platform"),
+    ):
+        devices_here.card_tool(tools, text, code)
+        assert open_variant(tmp_path / "out", threads=1).where.place == "host double"
+        assert why_not_timed(tmp_path / "out", runtime) == f"needs Cloud AI 100: {words}"
+    devices_here.card_tool(tools)
+    assert why_not_timed(tmp_path / "out", runtime) is None
 
 
 def test_what_is_only_prepared_runs_in_the_host_double_although_a_card_is_there(checkpoint, tmp_path, sdk, monkeypatch):

@@ -35,6 +35,7 @@ SAMPLES = [
         "OfflineModeIsEnabled: Cannot reach https://hub/x: offline mode is enabled.",
         "the model is not on this machine, and network access is turned off",
     ),
+    ("HTTPError: 429 Client Error: Too Many Requests for url: https://hub/x", "the Hub limits the rate of requests"),
     ("ConnectError: [Errno 111] Connection refused", "the Hub could not be reached"),
     (
         "ValueError: The repository x contains custom code which must be executed to correctly load the model.",

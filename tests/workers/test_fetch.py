@@ -12,6 +12,8 @@ from typing import ClassVar
 
 import pytest
 from families import FAMILIES, checkpoint, contents, random_params, run_step, scratch, silent, text_folder
+from hub_server import HubServer
+from hub_uploads import Trouble
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.fetch import FetchParams
@@ -187,6 +189,65 @@ def test_what_a_hub_can_answer(hub, output):
     refused = ["OBE15", "the repository does not exist, or is private", False]
     assert fetch_from(address, output) == refused
     assert fetch_from(address, output, token="secret") == {"files": 2, "bytes": 3}
+
+
+@pytest.fixture
+def breaking(monkeypatch, output):
+    """Fetches from a Hub after troubles with its weights: the files, what was said, and the pauses."""
+    from huggingface_hub import constants
+
+    pauses = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)  # what arrived of a chunk before a cut is lost
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with HubServer() as server:
+        commit = server.add("me/model", {"config.json": b"{}", "model.safetensors": bytes(range(256)) * 1001})
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+
+        def fetched(*troubles):
+            server.troubles, words = list(troubles), []
+            params = FetchParams(origin="hub", repo="me/model", revision=commit)
+            run(params, {}, {"model": output}, lambda text, *_: words.append(text))
+            return words
+
+        yield server, fetched, pauses
+
+
+WEIGHTS = "model.safetensors"
+
+
+@pytest.mark.heavy
+def test_a_transfer_that_is_cut_continues_where_it_was(breaking, output):
+    server, fetched, pauses = breaking
+    weights = f"GET /me/model/resolve/{server.repos['me/model']['refs']['main']}/{WEIGHTS}"
+    words = fetched(Trouble(weights, None, half=True), Trouble(weights, None, half=True))
+    assert (output / WEIGHTS).read_bytes() == bytes(range(256)) * 1001
+    assert [one for one in server.spans if one] == ["bytes=128000-", "bytes=192000-"]
+    assert [one for one in words if "trying" in one] == [
+        "the transfer was cut; trying again in 1 s", "the transfer was cut; trying again in 2 s"
+    ]  # fmt: skip
+    assert pauses == [1.0, 2.0]
+
+
+@pytest.mark.heavy
+def test_the_wait_that_the_hub_asks_for_is_kept(breaking, output):
+    _, fetched, pauses = breaking
+    words = fetched(Trouble("GET /me", 429, {"Retry-After": "77"}), Trouble("GET /api", 429))
+    assert sorted(pauses) == [1.0, 77.0]
+    assert "the Hub limits the rate of requests; trying again in 77 s" in words
+    assert (output / WEIGHTS).stat().st_size == 256 * 1001
+
+
+@pytest.mark.heavy
+def test_a_limit_that_stays_is_named_and_leaves_nothing(breaking, output):
+    _, fetched, pauses = breaking
+    with pytest.raises(CheckFailed, match="the Hub limits the rate of requests") as caught:
+        fetched(*[Trouble(WEIGHTS, 429)] * 9)
+    assert (caught.value.failure.code, caught.value.failure.transient) == ("OBE15", False)
+    assert pauses == [1.0, 2.0, 4.0, 8.0]
+    assert [one.name for one in output.iterdir()] == ["config.json"]
 
 
 @pytest.mark.heavy

@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage, CompilerOfRecord, StageInput
 from onnxbuild.workers.compile.fixed_graphs import sizes_of
-from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
+from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes, RanAs
 from onnxbuild.workers.engines.compiled.openvino_engine import OpenvinoModel
 
 SHAPES = FixedShapes({"rows": 2, "tokens": 5}, "rows")
@@ -28,6 +28,28 @@ def test_rows_go_in_groups_and_padding_is_cut(rows, tokens):
     doubled, total = SHAPES.around(program, STAGE)({"ids": ids, "mask": np.ones_like(ids)})
     assert np.array_equal(doubled, np.repeat(2 * ids[..., None], 3, axis=2))
     assert np.array_equal(total, ids.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("rows", "tokens", "ran"),
+    [
+        (2, 5, None),
+        (1, 5, RanAs(batch=2, sequence=5, calls=1)),
+        (2, 3, RanAs(batch=2, sequence=5, calls=1)),
+        (7, 3, RanAs(batch=2, sequence=5, calls=4)),
+    ],
+)
+def test_how_a_sample_is_run_is_what_the_program_gets(rows, tokens, ran):
+    ids = np.ones((rows, tokens), np.int64)
+    calls = []
+    SHAPES.around(lambda feeds: calls.append(feeds["ids"].shape) or program(feeds), STAGE)({"ids": ids, "mask": ids})
+    assert SHAPES.ran_as(STAGE, {"ids": ids, "mask": ids}) == ran
+    assert calls == ([(2, 5)] * (ran.calls if ran else 1))
+
+
+def test_only_the_length_of_a_free_batch_is_filled_up():
+    ids = np.ones((7, 3), np.int64)
+    assert FixedShapes({"tokens": 5}, "rows").ran_as(STAGE, {"ids": ids}) == RanAs(batch=7, sequence=5, calls=1)
 
 
 def test_a_dimension_without_a_size_stays_free():
@@ -96,9 +118,21 @@ def test_bounds_of_openvino_limit_samples_and_refuse_others():
     model = OpenvinoModel.__new__(OpenvinoModel)
     model.record = record
     assert model.longest == 5
+    assert model.ran_as("forward", {name: np.ones((2, 3)) for name in ("ids", "mask")}) is None
     call = model._within(lambda feeds: [feeds["ids"]], STAGE)
     assert call({name: np.ones((2, 5)) for name in ("ids", "mask")})[0].shape == (2, 5)
     for shape in ((3, 4), (1, 6), (1, 1)):
         with pytest.raises(CheckFailed) as caught:
             call({name: np.ones(shape) for name in ("ids", "mask")})
         assert caught.value.failure.code == "OBE251"
+
+
+def test_an_axis_of_a_single_size_says_how_a_sample_is_run():
+    record = CompiledRecord(
+        backend="openvino", state="compiled", compiler=CompilerOfRecord(name="openvino"), device="CPU",
+        stages={"forward": STAGE}, settings={"bounds": {"tokens": "5"}},
+    )  # fmt: skip
+    model = OpenvinoModel.__new__(OpenvinoModel)
+    model.record = record
+    feeds = {name: np.ones((7, 3)) for name in ("ids", "mask")}
+    assert model.ran_as("forward", feeds) == RanAs(batch=7, sequence=5, calls=1)

@@ -21,6 +21,7 @@ from onnxbuild.workers.package.javascript.javascript_client import run as run_cl
 from onnxbuild.workers.package.javascript.javascript_client import run_cases
 from onnxbuild.workers.package.javascript.javascript_package import run as write_package
 from onnxbuild.workers.package.javascript.node_project import ClientAbsent, browser, node, project_folder
+from onnxbuild.workers.package.javascript.same_file_runs import SameFiles
 
 TASKS = {
     "bert": "text-classification",
@@ -203,3 +204,50 @@ def test_graphs_of_a_package_are_valid(amount):
             onnx.checker.check_model(path)
             weights = onnx.load(path).graph.initializer
             assert all(np.isfinite(numpy_helper.to_array(one)).all() for one in weights if one.data_type == 1)
+
+
+SAM = {
+    "initializer_range": 0.2,  # so that its masks are far from zero
+    "mask_decoder_config": {
+        "hidden_size": 16,
+        "mlp_dim": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "iou_head_hidden_dim": 16,
+    },
+    "prompt_encoder_config": {"hidden_size": 16, "image_size": 32, "patch_size": 8, "mask_input_channels": 4},
+    "vision_config": {
+        "hidden_size": 24,
+        "output_channels": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "image_size": 32,
+        "patch_size": 8,
+        "window_size": 2,
+        "global_attn_indexes": [1],
+        "mlp_ratio": 2.0,
+        "num_pos_feats": 8,
+    },
+}
+
+
+def test_sam_cuts_out_in_the_library_what_it_cuts_out_in_python(client):
+    """Its class reads two graphs, and a processor that moves the points with the picture."""
+    from onnxbuild.steps.fetch import FetchParams
+    from onnxbuild.workers.export.worker import run as export
+    from onnxbuild.workers.fetch.worker import run as fetch
+
+    task = "feature-extraction"
+    random = FetchParams(origin="random", architecture="sam", task=task, config=SAM)
+    checkpoint = run_step(fetch, random)[1]
+    plain = run_step(export, ExportParams(task=task), model=checkpoint)[1]
+    params = JavaScriptParams(task=task, graphs={"fp32": "plain"}, default_dtype="fp32")
+    facts, written = run_step(write_package, params, "package", **{"model": checkpoint, "graph-plain": plain})
+    assert facts["graphs"] == {"prompt_encoder_mask_decoder.onnx": 0, "vision_encoder.onnx": 0}
+    cases, _ = run_cases(JavaScriptClientParams(task=task, graphs={"fp32": "plain"}), written, lambda *_: None)
+    assert cases["node/fp32"]["equal"], cases
+    rng = np.random.default_rng(5)
+    points = rng.uniform(0, 32, (1, 1, 3, 2)).astype(np.float32)
+    pixels = rng.normal(size=(1, 3, 32, 32)).astype(np.float32)
+    feeds = {"pixel_values": pixels, "input_points": points, "input_labels": np.ones((1, 1, 3), np.int64)}
+    assert np.abs(SameFiles(written, "fp32", 1).outputs(feeds)["pred_masks"]).max() > 0.1

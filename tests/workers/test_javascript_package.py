@@ -209,9 +209,9 @@ def test_model_without_the_outputs_of_halves_is_refused(tmp_path):
 def test_card_shows_how_each_half_is_loaded(tmp_path):
     written = write_halves(two_halves(tmp_path / "target"), tmp_path / "onnx", "q4", _LARGE)
     assert len(written) == 2
-    text = card(
-        tmp_path, "zero-shot-image-classification", "SiglipModel", ["q4"], "q4", whole=False, halves=halves_of("siglip")
-    )
+    task = "zero-shot-image-classification"
+    row = javascript_task(task)
+    text = card(tmp_path, task, row, "SiglipModel", ["q4"], "q4", whole=False, halves=halves_of("siglip"))
     assert "await SiglipTextModel.from_pretrained('PACKAGE', { dtype: 'q4' })" in text
     assert "prepare(['a harbour', 'a mountain'], { padding: 'max_length', truncation: true })" in text
     assert "pipeline(" not in text
@@ -343,10 +343,20 @@ def test_card_lists_the_files_of_each_dtype(tmp_path):
         path.write_bytes(b"x" * 150_000)
     assert [path.name for path in graphs_of(tmp_path, "fp32")] == ["model.onnx"]
     assert [path.name for path in graphs_of(tmp_path, "q4")] == ["model_q4.onnx"]
-    text = card(tmp_path, "text-classification", "BertForSequenceClassification", ["fp32", "q4"], "q4")
+    task = "text-classification"
+    text = card(tmp_path, task, javascript_task(task), "BertForSequenceClassification", ["fp32", "q4"], "q4")
     assert text.startswith("---\nlibrary_name: transformers.js\npipeline_tag: text-classification\n")
     assert "await pipeline('text-classification', 'PACKAGE', { dtype: 'q4' })" in text
     assert "| `q4` | `model_q4.onnx` | 0.3 |" in text
+
+
+def test_card_of_a_model_that_a_class_runs_names_no_pipeline(tmp_path):
+    (tmp_path / "onnx").mkdir()
+    row = javascript_task("feature-extraction", {"model_type": "sam"})
+    text = card(tmp_path, "feature-extraction", row, "SamModel", ["fp32"], "fp32")
+    assert "await SamModel.from_pretrained('PACKAGE', { dtype: 'fp32' })" in text
+    assert "{ input_points: [[[45, 60]]] }" in text
+    assert "pipeline" not in text
 
 
 # -- kernels ----------------------------------------------------------------------------------------------------------
@@ -375,6 +385,17 @@ def test_convolution_with_signed_weights_is_named(tmp_path):
     onnx.save(model, tmp_path / "onnx/model_quantized.onnx")
     assert missing_kernels(tmp_path, "q8", "wasm", 3) == ("ConvInteger:int8",)
     assert missing_kernels(tmp_path, "q8", "wasm", 4) == ()
+
+
+def test_zero_points_of_weights_in_blocks_are_told_from_none():
+    names = ["x", "codes", "scales", "zeros"]
+    for inputs, found in ((names, {"MatMulNBits", "MatMulNBits:zero-points"}), (names[:3], {"MatMulNBits"})):
+        node = helper.make_node("MatMulNBits", inputs, ["y"], domain="com.microsoft")
+        model = helper.make_model(helper.make_graph([node], "g", [], []))
+        assert set(operators_of(model)) == found
+    assert without_kernel(frozenset(found), "webgpu", 3) == ()
+    assert without_kernel(frozenset({"MatMulNBits:zero-points"}), "webgpu", 3) == ("MatMulNBits:zero-points",)
+    assert without_kernel(frozenset({"MatMulNBits:zero-points"}), "webgpu", 4) == ()
 
 
 # -- what a client computed -------------------------------------------------------------------------------------------
@@ -433,6 +454,8 @@ def test_tasks_have_their_pipelines():
     assert javascript_task("text-generation-with-past").pipeline == "text-generation"
     assert javascript_task("ner").pipeline == "token-classification"
     assert javascript_task("multiple-choice") is None
+    assert javascript_task("feature-extraction", {"model_type": "sam"}).of_class == "SamModel"
+    assert javascript_task("feature-extraction", {"model_type": "bert"}).pipeline == "feature-extraction"
 
 
 @pytest.mark.parametrize(
@@ -440,10 +463,13 @@ def test_tasks_have_their_pipelines():
     [
         ({"model_type": "bert", "vocab_size": 9}, None),
         ({"model_type": "vit", "image_size": 32, "patch_size": 8}, "images"),
-        ({"model_type": "sam", "vision_config": {}, "prompt_encoder_config": {}}, "images"),
+        ({"model_type": "sam", "vision_config": {}, "prompt_encoder_config": {}}, None),
+        ({"model_type": "sam2", "vision_config": {}, "prompt_encoder_config": {}}, "images"),
         ({"model_type": "wav2vec2", "vocab_size": 32, "conv_dim": [8]}, "audio"),
         ({"model_type": "layoutlmv3", "vocab_size": 9, "patch_size": 8}, None),
-        ({"model_type": "clip", "text_config": {}, "vision_config": {}}, None),
+        ({"model_type": "clip", "text_config": {}, "vision_config": {}}, "text and images"),
+        ({"model_type": "clap", "text_config": {}, "audio_config": {}}, "text and audio"),
+        ({"model_type": "gemma3", "text_config": {}}, None),
         (None, None),
     ],
 )

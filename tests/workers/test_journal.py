@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from onnxbuild.steps.quantizing.bounds_of_search import bounds
 from onnxbuild.workers.folders.journal import Journal
+from onnxbuild.workers.measuring.output_scores import noted_scores
 
 
 def never() -> float:
@@ -51,3 +53,13 @@ def test_a_file_that_cannot_be_written_is_left_alone(tmp_path: Path) -> None:
     os.mkdir(tmp_path / "found.jsonl")  # as good as a file of another user, also for root
     journal = Journal(tmp_path)
     assert [journal.noted("a", lambda: 1), journal.noted("a", never)] == [1, 1]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_keep_no_bound(tmp_path: Path, value: float) -> None:
+    noted = [Journal(tmp_path).noted("scores", lambda: {"cosine_mean": value, "top1": 0.5}) for _ in range(2)]
+    found = [noted_scores(one) for one in noted]
+    assert [one.holds(again["cosine_mean"]) for again in found for one in bounds({"cosine_mean": ">= 0.9"})] == [
+        False
+    ] * 2
+    assert [again["top1"] for again in found] == [0.5, 0.5]

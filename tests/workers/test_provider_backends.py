@@ -1,18 +1,28 @@
 """The backends of ONNX Runtime's providers: what is checked and written without their devices."""
 
 import json
-import os
 import subprocess
 import sys
 
+import devices_here
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small_models import classifier
 
+from onnxbuild.needs import step_needs
+from onnxbuild.needs.step_needs import is_of_machine, need_name
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.compiling.compiled_record import CompiledStage, StageInput
+from onnxbuild.steps import KINDS, all_kinds
+from onnxbuild.steps.compiling.backends import BACKENDS
+from onnxbuild.steps.compiling.compiled_record import (
+    CompiledRecord,
+    CompiledStage,
+    CompilerOfRecord,
+    StageInput,
+    write_record,
+)
 from onnxbuild.steps.compiling.provider_backends import (
     PROVIDER_BACKENDS,
     TENSORRT,
@@ -21,13 +31,15 @@ from onnxbuild.steps.compiling.provider_backends import (
     ShapeRange,
     TensorrtParams,
 )
-from onnxbuild.steps.kind import Runtime
+from onnxbuild.steps.kind import Runtime, packages_of
+from onnxbuild.steps.packaging.compiled_package import CompiledClientParams
+from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS
 from onnxbuild.workers.compile.checked import checked_worker
 from onnxbuild.workers.compile.checked.graph_limits import check_limits
 from onnxbuild.workers.compile.checked.provider_options import options_of
-from onnxbuild.workers.engines.compiled import needs_here
-from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_skipped
+from onnxbuild.workers.engines.compiled import needs_here, provider_engine
+from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_not_timed, why_skipped
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 
 of_each_backend = pytest.mark.parametrize("backend", PROVIDER_BACKENDS, ids=lambda backend: backend.name)
@@ -214,14 +226,62 @@ def test_a_record_without_one_of_its_settings_or_properties_is_refused(tmp_path,
 
 
 def test_a_gpu_without_the_library_of_tensorrt_is_prepared_for(tmp_path, monkeypatch):
-    has_file = os.path.exists
-    monkeypatch.setattr("os.path.exists", lambda path: path == "/dev/nvidiactl" or has_file(path))
+    devices_here.nvidia(monkeypatch)
     monkeypatch.setattr(needs_here, "version_here", lambda _name: "1.0")
     monkeypatch.setattr("onnxbuild.needs.step_needs.has_library", lambda _name: False)
     record, _ = prepared(tmp_path / "out", TensorrtParams(provider="tensorrt"), checked_worker.run_tensorrt)
     assert (record["state"], record["needs"]) == ("prepared", "libnvinfer.so")
     runtime = Runtime(backend="tensorrt", needs=TENSORRT.runs_with(TensorrtParams()))
-    assert why_skipped(tmp_path / "out", runtime) == "needs libnvinfer.so: the variant is only prepared"
+    assert why_skipped(tmp_path / "out", runtime) == "needs tensorrt: `libnvinfer.so` is not here"
+
+
+@of_each_backend
+def test_a_provider_that_does_not_start_compiles_nothing(tmp_path, monkeypatch, backend):
+    """All that it needs is installed, and this ONNX Runtime does not have it."""
+    monkeypatch.setattr(checked_worker, "_absent", lambda _params: None)
+    monkeypatch.setattr(provider_engine, "_check", lambda _record: None)
+    assert code_of(lambda: prepared_for(tmp_path / "out", backend)) == "OBE43"
+
+
+@of_each_backend
+def test_a_graph_that_a_provider_refuses_is_not_compiled(tmp_path, monkeypatch, backend):
+    def refuse(_folder, *, threads):
+        raise CheckFailed("OBE232", f"ONNX Runtime does not load it in {threads}", notes=[("cause", "no kernel")])
+
+    monkeypatch.setattr(checked_worker, "_absent", lambda _params: None)
+    monkeypatch.setattr("onnxbuild.workers.engines.compiled.open_variant.open_compiled", refuse)
+    with pytest.raises(CheckFailed, match="OBE238 ONNX Runtime does not load it in 1") as caught:
+        prepared_for(tmp_path / "out", backend)
+    assert caught.value.failure.notes == (("cause", "no kernel"),)
+
+
+COMPILER_NEEDS = [
+    pytest.param(backend, need, id=f"{backend.name}-{need_name(need).rpartition('/')[2]}")
+    for backend in BACKENDS
+    for need in backend.compiler(backend.params())
+    if backend.verified_on == "device"
+]
+
+
+@pytest.mark.parametrize(("backend", "need"), COMPILER_NEEDS)
+def test_what_another_machine_has_compiled_waits_where_its_runtime_is_absent(tmp_path, monkeypatch, backend, need):
+    """Whatever a compiler needs on a device, its result needs there, too: it is skipped, and no failure."""
+    (tmp_path / "model").write_bytes(b"compiled")
+    compiler = CompilerOfRecord(name=backend.name, version="1.0")
+    stage = CompiledStage(file="model", inputs={}, outputs={"y": (1,)})
+    record = CompiledRecord(
+        backend=backend.name, state="compiled", compiler=compiler, device="D", stages={"forward": stage}
+    )
+    write_record(tmp_path, record, ["model"])
+    params = backend.params()
+    runtime = Runtime(backend=backend.name, needs=backend.runs_with(params))
+    monkeypatch.setattr(step_needs, "is_on_machine", lambda one: one != need)
+    monkeypatch.setattr(needs_here, "version_here", lambda name: None if name == need else "1.0")
+    words = f"needs {need}" if not is_of_machine(need) else f"needs {backend.name}: `{need_name(need)}` is not here"
+    assert why_skipped(tmp_path, runtime) == why_not_timed(tmp_path, runtime) == words
+    assert need in packages_of(KINDS["validate"], ValidateParams(task="text-classification", runtime=runtime))
+    package = CompiledClientParams(task="text-classification", runtimes={"folder": runtime})
+    assert need in packages_of(all_kinds()["client-compiled"], package)
 
 
 def test_a_provider_that_is_absent_is_no_silent_run_on_the_cpu(tmp_path):

@@ -76,7 +76,7 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
     slept = []
-    monkeypatch.setattr("onnxbuild.workers.publish.hub_failures.time.sleep", slept.append)
+    monkeypatch.setattr("onnxbuild.workers.libraries.hub_tries.time.sleep", slept.append)
     for name in ("package", "receipts"):
         (tmp_path / name).mkdir()
     with HubServer() as hub:
@@ -143,6 +143,43 @@ def test_what_somebody_else_changed_is_not_overwritten_silently(world, name, dat
     assert failure.message == f"somebody has changed {name} in me/model since the last publish"
     assert world.publish(overwrite=True)["replaced"] == 1
     assert world.at()[name] == FILES[name]
+
+
+@pytest.mark.parametrize(("name", "data"), [
+    ("config.json", None), ("README.md", b"theirs"), ("onnx/model.onnx", b"theirs")
+])  # fmt: skip
+def test_a_first_publish_does_not_replace_files_of_others(world, name, data):
+    """Nor does it take an equal one for its own: the next publish would replace that."""
+    theirs = {name: data or FILES[name], "demo.png": b"theirs"}
+    world.hub.add("me/model", theirs)
+    failure = world.failure()
+    assert (failure.code, failure.message) == (
+        "OBE205", f"me/model has files of these names, which no publish has written: {name}"
+    )  # fmt: skip
+    assert failure.notes == (("hint", "publish to another place, or write `overwrite: true` in `publish:`"),)
+    assert world.at() == theirs
+    assert world.publish(overwrite=True)["deleted"] == 0
+    assert world.at() == {**FILES, "demo.png": b"theirs", ".onnxbuild.sha256": sums(FILES)}
+
+
+def test_a_first_publish_adds_to_the_files_of_others(world):
+    world.hub.add("me/model", {"pytorch_model.bin": b"theirs"})
+    assert world.publish()["replaced"] == 0
+    assert world.at()["pytorch_model.bin"] == b"theirs"
+
+
+def test_the_publication_of_another_model_is_not_replaced(world):
+    there = {"onnxbuild.json": b'{"model": "a"}'}
+    world.write(there)
+    world.publish()
+    world.write({"onnxbuild.json": b'{"model": "b"}', "config.json": b"{}"})
+    failure = world.failure()
+    assert (failure.code, failure.message) == (
+        "OBE205", "me/model has a publication of the model `a`, and this one is of `b`"
+    )  # fmt: skip
+    assert world.at() == {**FILES, **there, ".onnxbuild.sha256": sums({**FILES, **there})}
+    assert "pull_request" in world.publish(pull_request=True), "somebody reads it"
+    assert world.publish(overwrite=True)["replaced"] == 3
 
 
 def test_a_repository_of_others_gets_one_pull_request(world):

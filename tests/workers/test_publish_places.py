@@ -160,18 +160,58 @@ def test_a_later_publish_does_not_take_an_equal_file_for_its_own(package, tmp_pa
     assert content(target)[".onnxbuild.sha256"] == SUMS
 
 
-def test_the_publication_of_another_model_is_not_replaced(package, place):
-    params, there, _ = place
-    write(package, {**FILES, "onnxbuild.json": b'{"model": "a", "target": "packages/plain"}'})
+def account(model="a", source=None, **more):
+    """An `onnxbuild.json`."""
+    sources = [{"kind": "hub", "repository": source}] if source else []
+    return json.dumps({"model": model, "target": "packages/plain", "sources": sources, **more}).encode()
+
+
+_OTHER_MODEL = (account("a"), account("b"), "of the model `a`, and this one is of `b`")
+_OTHER_SOURCE = (
+    account(source="o/x"), account(source="o/y"), "of `a` from `hub:o/x`, and this one is from `hub:o/y`"
+)  # fmt: skip
+_OTHER_MANIFEST = (
+    account(manifest="web/m.yaml"), account(manifest="app/m.yaml"),
+    r"of `a` by `web/m\.yaml`, and this one is by `app/m\.yaml`",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("anywhere", "there", "here", "says"),
+    [
+        ("s3", *_OTHER_MODEL), ("folder", *_OTHER_MODEL), ("oci", *_OTHER_MODEL),
+        ("oci", *_OTHER_SOURCE), ("folder", *_OTHER_MANIFEST),
+    ],
+    indirect=["anywhere"],
+)  # fmt: skip
+def test_the_publication_of_another_origin_is_not_replaced(package, anywhere, there, here, says):
+    params, files = anywhere
+    write(package, {**FILES, "onnxbuild.json": there})
     publish(package, **params)
-    write(package, {**CHANGED, "onnxbuild.json": b'{"model": "b", "target": "packages/plain"}'})
-    with pytest.raises(CheckFailed, match="has a publication of the model `a`, and this one is of `b`") as caught:
+    write(package, {**CHANGED, "onnxbuild.json": here})
+    planned = asked(package, **params).other if "folder" not in params else ""
+    with pytest.raises(CheckFailed, match=f" has a publication {says}$") as caught:
         publish(package, **params)
     assert caught.value.failure.code == "OBE205"
-    assert there()["config.json"] == FILES["config.json"]
+    assert caught.value.failure.message.endswith(planned)
+    assert files()["config.json"] == FILES["config.json"]
     assert counts(publish(package, **params, overwrite=True)) == [1, 3, 1, 1]
-    write(package, {**FILES, "onnxbuild.json": b'{"model": "b", "target": "packages/web"}'})
-    assert counts(publish(package, **params)) == [1, 3, 1, 1]
+    assert files()["onnxbuild.json"] == here
+
+
+@pytest.mark.parametrize(("there", "here"), [
+    (account(), account(target="packages/web")),
+    (account(source="O/x", manifest="m.yaml"), account(source="o/X", manifest="web/m.yaml")),
+    (account(), account(source="o/x", manifest="web/m.yaml")),  # by a version that named neither
+    (account(source="o/x"), account(sources=[{"kind": "local", "digest": "7" * 64}])),
+    (b"[" * 100_000, account()),
+    (b'{"model": 7, "sources": {}, "manifest": []}', account(source="o/x", manifest="m.yaml")),
+])  # fmt: skip
+def test_a_new_version_of_a_publication_replaces_it(package, tmp_path, there, here):
+    write(package, {**FILES, "onnxbuild.json": there})
+    publish(package, folder=str(tmp_path / "site"))
+    write(package, {**CHANGED, "onnxbuild.json": here})
+    assert counts(publish(package, folder=str(tmp_path / "site"))) == [1, 3, 1, 1]
 
 
 def test_a_folder_that_cannot_be_written_is_a_coded_failure(package, tmp_path):
@@ -223,6 +263,53 @@ def test_a_new_artifact_sends_only_new_blobs(package, registry):
     assert counts(publish(package, oci=image)) == [1, 2, 1, 1]
     assert set(registry.files("me/model:1.0")) == {*CHANGED, ".onnxbuild.sha256"}
     assert sum(one.startswith("PUT") and "/uploads/" in one for one in registry.requests) == 3
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"onnx/model.onnx": b"theirs"}, r"somebody has changed onnx/model\.onnx in oci:"),
+    ({"notes.md": b"theirs"}, r"somebody has changed notes\.md in oci:"),
+    ({"onnx/q4.onnx": CHANGED["onnx/q4.onnx"]}, r"somebody has changed onnx/q4\.onnx in oci:"),
+    ({".onnxbuild.sha256": None}, "has an artifact that no publish has written$"),
+    ({"": b"a layer of an image"}, "has an artifact that no publish has written$"),
+])  # fmt: skip
+def test_what_somebody_else_has_pushed_is_not_replaced(package, registry, change, says):
+    """With the layers of a publish changed by name; None removes one, and an image has layers without names."""
+    image = f"{registry.host}/me/model:1.0"
+    publish(package, oci=image)
+    registry.push("me/model:1.0", {**registry.files("me/model:1.0"), **change})
+    there = registry.manifests["me/model:1.0"]
+    write(package, CHANGED)
+    with pytest.raises(CheckFailed, match=says) as caught:
+        publish(package, oci=image)
+    assert caught.value.failure.code == "OBE205"
+    assert registry.manifests["me/model:1.0"] == there
+    publish(package, oci=image, overwrite=True)
+    assert set(registry.files("me/model:1.0")) == {*CHANGED, ".onnxbuild.sha256"}
+
+
+def test_an_index_of_images_is_not_replaced(package, registry):
+    registry.manifests["me/model:1.0"] = b'{"schemaVersion": 2, "manifests": []}'
+    planned = asked(package, oci=f"{registry.host}/me/model:1.0")
+    assert planned.other == "has an artifact that no publish has written"
+    with pytest.raises(CheckFailed, match=planned.other):
+        publish(package, oci=f"{registry.host}/me/model:1.0")
+
+
+def test_a_registry_that_sends_another_list_is_not_believed(package, registry):
+    image = f"{registry.host}/me/model:1.0"
+    publish(package, oci=image)
+    registry.blobs[f"sha256:{hashlib.sha256(SUMS).hexdigest()}"] = b""
+    write(package, CHANGED)
+    with pytest.raises(CheckFailed, match="the registry sends other content for sha256:") as caught:
+        publish(package, oci=image)
+    assert caught.value.failure.code == "OBE207"
+
+
+def test_another_account_alone_is_not_pushed(package, registry):
+    write(package, {**FILES, "onnxbuild.json": account(onnxbuild="1")})
+    publish(package, oci=f"{registry.host}/me/model:1.0")
+    write(package, {**FILES, "onnxbuild.json": account(onnxbuild="2")})
+    assert counts(publish(package, oci=f"{registry.host}/me/model:1.0")) == [0, 0, 0, 5]
 
 
 def test_oras_pulls_what_was_published(package, registry, tmp_path):
@@ -367,6 +454,18 @@ def place(request, tmp_path, monkeypatch):
     cuts = []
     cut_after(monkeypatch, listed_places._Folder, cuts)
     return {"folder": str(tmp_path / "site")}, lambda: content(tmp_path / "site"), cuts
+
+
+@pytest.fixture
+def anywhere(request, tmp_path):
+    """The params of a destination, and how to read it."""
+    if request.param == "oci":
+        server = request.getfixturevalue("registry")
+        return {"oci": f"{server.host}/me/model:1.0"}, lambda: server.files("me/model:1.0")
+    if request.param == "s3":
+        server = request.getfixturevalue("bucket")
+        return {"s3": BUCKET}, lambda: server.files("models/sst2")
+    return {"folder": str(tmp_path / "site")}, lambda: content(tmp_path / "site")
 
 
 @pytest.mark.parametrize("after", ["config.json", "onnx/q4.onnx", ".onnxbuild.sha256"])

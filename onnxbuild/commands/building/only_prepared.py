@@ -9,7 +9,7 @@ import msgspec
 from onnxbuild.commands.workspace import Session
 from onnxbuild.execute.events import Outcome
 from onnxbuild.execute.sharing.compiled_elsewhere import is_prepared
-from onnxbuild.needs.step_needs import ABSENT, first_absent, need_name
+from onnxbuild.needs.step_needs import ABSENT, first_absent, need_name, why_without_device
 from onnxbuild.planning.action_graph import Action
 
 
@@ -24,12 +24,15 @@ def _remark(session: Session, action: Action, outcome: Outcome) -> str:
     if outcome.outcome == "hit":
         return f"only prepared: needs {outcome.facts.get('needs')}" if is_prepared(outcome.facts) else ""
     absent = _absent(session, action) if outcome.outcome == "run" else None
-    return "" if absent is None else f"will only be prepared: `{absent}` is missing"
+    return "" if absent is None else f"will only be prepared: {absent}"
 
 
 def _absent(session: Session, action: Action) -> str | None:
+    """What its compiler lacks, in words."""
     kind = session.kinds[action.kind]
     needs = kind.compiler(msgspec.convert(action.params, kind.params))
     versions = session.runner.packages(action.toolchain, needs)
     absent = first_absent(needs, lambda name: None if versions.get(name, ABSENT) == ABSENT else versions[name])
-    return None if absent is None else need_name(absent)
+    if absent is None:
+        return None
+    return why_without_device(absent) or f"`{need_name(absent)}` is missing"

@@ -33,7 +33,7 @@ TARGETS: Mapping[str, str] = {
     "q4f16": "{quantize: {method: weight-only, bits: 4, symmetric: true, accuracy_level: 0}, precision: fp16}",
     "bnb4": "{quantize: {method: weight-only, algorithm: nf4}}",
 }
-_AS_Q8 = ("int8", "uint8")
+AS_Q8 = ("int8", "uint8")
 _DEFAULTS = ("fp32", "q8")  # without both, a package has to name the dtype that pages load by default
 
 _MANIFESTS = (".yaml", ".yml")
@@ -152,7 +152,7 @@ def _name(text: str) -> str:
 def manifest_text(conversion: Conversion, source: str, name: str, reach: Sequence[str] = ()) -> str:
     """The manifest, as a person would write it; `reach` has the paths outside its folder that it needs."""
     dtypes = list(dict.fromkeys(conversion.dtypes))
-    targets = {dtype: "q8" if dtype in _AS_Q8 else dtype for dtype in dtypes}
+    targets = {dtype: "q8" if dtype in AS_Q8 else dtype for dtype in dtypes}
     has_defaults = all(dtype in dtypes for dtype in _DEFAULTS)
     lines = [
         "# Written by `onnxbuild convert-js`. After a change, this command builds it again in this folder:",

@@ -196,6 +196,11 @@ def _where_served(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--port", type=values.port, default=8000, metavar="N", help=words)
     words = "a file with one API key per line (default: the variable ONNXBUILD_API_KEYS; without keys, none is needed)"
     serve.add_argument("--api-keys", type=values.path, metavar="FILE", help=words)
+    words = "a certificate with its chain, in PEM: the server speaks HTTPS (default: HTTP)"
+    serve.add_argument("--tls-cert", type=values.path, metavar="FILE", help=words)
+    serve.add_argument(
+        "--tls-key", type=values.path, metavar="FILE", help="its private key, in PEM, without a password"
+    )
     serve.add_argument("--no-access-log", action="store_true", help="log no line per request")
 
 
@@ -208,9 +213,9 @@ def _how_served(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--max-batch", type=values.positive, default=32, metavar="N", help=words)
     words = "milliseconds that an idle process waits for more texts (default: 2)"
     serve.add_argument("--max-wait", type=values.milliseconds, default=2.0, metavar="MS", help=words)
-    words = "look for a new build this often (default: 1)"
+    words = "look for a new build, and a renewed certificate, this often (default: 1)"
     serve.add_argument("--reload", type=values.seconds, default=1.0, metavar="SECONDS", help=words)
-    serve.add_argument("--no-reload", action="store_true", help="never take a new build")
+    serve.add_argument("--no-reload", action="store_true", help="never take a new build or a renewed certificate")
     words = "after SIGTERM, how long requests in flight may take (default: 30)"
     serve.add_argument("--drain", type=values.seconds, default=30.0, metavar="SECONDS", help=words)
 

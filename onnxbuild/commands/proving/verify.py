@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from msgspec import Struct
@@ -103,13 +104,25 @@ def _of_signature(folder: str, signed: Signed | None, options: VerifyOptions) ->
     if signed is None:  # the files are wrong: a signature of them would say nothing
         return
     if signed.state == "none" and required:
-        yield fault("OB752", f"`{folder}` has no signature", hint="`onnxbuild sign` signs a folder")
+        hint = f"get it with its signature from its signer, or sign it: {_sign(folder)}"
+        yield fault("OB752", f"`{folder}` has no signature", hint=hint)
     elif signed.state == "refused":
-        yield fault("OB752", f"the signature of `{folder}` is refused: {_one_line(signed.reason or '')}")
+        message = f"the signature of `{folder}` is refused: {_one_line(signed.reason or '')}"
+        yield fault("OB752", message, hint=_way_out(folder, signed))
     elif signed.state == "unchecked":
         hint = "name the public key of its signer: `--trust FILE`"
         severity: Any = "error" if required else "warning"
         yield fault("OB753", f"the signature of `{folder}` was not checked", hint=hint, severity=severity)
+
+
+def _way_out(folder: str, signed: Signed) -> str:
+    if signed.is_of_other_key:
+        return f"name the public key of its signer: `--trust FILE`, or sign it with your key: {_sign(folder)}"
+    return f"if the folder is yours, sign it again: {_sign(folder)}; if not, get it again from its signer"
+
+
+def _sign(folder: str) -> str:
+    return f"`onnxbuild sign {quote(folder)} --key FILE`"
 
 
 def _one_line(text: str) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from onnxbuild.printable import printable
 from onnxbuild.publishing.bucket_files import WITHOUT_KEYS, AbsentError, BucketFiles
-from onnxbuild.publishing.difference import Difference, as_listed, difference
+from onnxbuild.publishing.difference import Difference
 from onnxbuild.publishing.plain_places import compared
-from onnxbuild.publishing.registry_files import layers_of, opened_registry
+from onnxbuild.publishing.registry_files import compared_artifact, opened_registry
 from onnxbuild.publishing.uploaded_files import Upload
 from onnxbuild.steps.publish import PublishParams
 
@@ -21,7 +21,7 @@ def in_place(upload: Upload, params: PublishParams) -> Difference | str:
     asks = (
         (lambda: compared(BucketFiles(params.s3), upload)[1])
         if params.s3
-        else (lambda: _in_registry(upload, params.oci))
+        else (lambda: compared_artifact(*opened_registry(params.oci), upload))
     )
     try:
         return asks()
@@ -33,8 +33,3 @@ def in_place(upload: Upload, params: PublishParams) -> Difference | str:
         if not isinstance(error, OSError | ValueError) and type(error).__module__.partition(".")[0] not in _CLIENTS:
             raise
         return f"{params.shown} does not answer: {printable(' '.join(str(error).split()))}"
-
-
-def _in_registry(upload: Upload, image: str) -> Difference:
-    there = layers_of(*opened_registry(image))
-    return difference(upload, there, as_listed(there))

@@ -25,6 +25,7 @@ from onnxbuild.planning.action_graph import (
 )
 from onnxbuild.publishing.uploaded_files import SIGNATURE
 from onnxbuild.steps.dataset_rows import PORT as ROWS
+from onnxbuild.tables.publishing.hub_licenses import hub_license
 
 
 class Papers:
@@ -97,7 +98,8 @@ class Papers:
         )
         written = (self._graph.actions[one.action].params.get("license") for one in uploads)
         source = next(iter(packed.variant.stated.values()), Stated())
-        license_ = next(filter(None, written), None) or source.license
+        named = next(filter(None, written), None) or source.license
+        license_ = (hub_license(named) or named) if named else named
         if license_ != source.license:
             return SourceCard(license=license_)
         return SourceCard(license=license_, license_name=source.license_name, license_link=source.license_link)

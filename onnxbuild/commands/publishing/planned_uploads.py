@@ -19,10 +19,11 @@ from onnxbuild.execute.last_outcomes import LastOutcomes
 from onnxbuild.planning.action_graph import PACKAGES, OutputRef, Published
 from onnxbuild.planning.hub import Hub
 from onnxbuild.publishing.difference import Difference, RemoteFile, as_listed, difference
+from onnxbuild.publishing.other_publication import other_publication
 from onnxbuild.publishing.plain_places import FolderFiles, compared
 from onnxbuild.publishing.planned_upload import PlannedUpload
 from onnxbuild.publishing.sha256_sums import sha256_of_bytes
-from onnxbuild.publishing.uploaded_files import SUMS, Upload, listed, upload_of_paths
+from onnxbuild.publishing.uploaded_files import ACCOUNT, SUMS, Upload, listed, upload_of_paths
 from onnxbuild.steps.publish import PublishParams
 
 _HUB = "https://huggingface.co"
@@ -124,7 +125,9 @@ def _with_commit(
         for name in ((*changes.replaced, *changes.deleted) if before is not None else ())
         if not remote[name].sha256
     }
-    return difference(upload, {**remote, **read}, before)
+    changes = difference(upload, {**remote, **read}, before)
+    there = hub.content(params.hub, commit, ACCOUNT) if ACCOUNT in changes.replaced else None
+    return msgspec.structs.replace(changes, other=other_publication(there, upload))
 
 
 def _token() -> str | None:

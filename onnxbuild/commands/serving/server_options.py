@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from onnxbuild.commands.serving.tls_files import tls_files
 from onnxbuild.serve.limits_of_server import Limits, ServerOptions
 
 
 def server_options(options: argparse.Namespace) -> ServerOptions:
-    """The options without the API keys."""
+    """The options without the API keys. Errors: DiagnosticError OB739 for a certificate or a key."""
     limits = Limits(
         batch=options.max_batch,
         wait=options.max_wait / 1000,
@@ -28,4 +29,5 @@ def server_options(options: argparse.Namespace) -> ServerOptions:
         reload=0.0 if options.no_reload else options.reload,
         access_log=not options.no_access_log,
         limits=limits,
+        tls=tls_files(options.tls_cert, options.tls_key),
     )

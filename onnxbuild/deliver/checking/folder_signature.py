@@ -7,23 +7,26 @@ A signature covers every file that `onnxbuild.json` lists, and `onnxbuild.json` 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from msgspec import Struct
 
 from onnxbuild.deliver.checking.account import Account
-from onnxbuild.deliver.checking.signed_content import covered
+from onnxbuild.deliver.checking.signed_content import covered, signing_algorithm
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.diagnostics import DiagnosticError, fault, nearest
 from onnxbuild.publishing.added_files import NAMES_THAT_MAY_BE_ADDED, UNREAD
+from onnxbuild.publishing.sha256_sums import sha256_of
 from onnxbuild.publishing.uploaded_files import SIGNATURE
 from onnxbuild.regular_files import read_regular
 from onnxbuild.store.files import write_atomically
 
 _MOST_BYTES = 64 << 20
 _KEY_BYTES = 1 << 20
+_MOST_NAMED = 3  # files in a message
+_OTHER_KEY = "another key has signed it, or the signature was changed"
 _PAIR = (
     "`sign --key` takes the private key of a pair, and `verify --trust` the public one; `openssl ecparam -name"
     " prime256v1 -genkey -noout -out signer.key` makes one, and `openssl ec -in signer.key -pubout -out signer.pub`"
@@ -32,11 +35,15 @@ _PAIR = (
 
 
 class Signed(Struct, frozen=True):
-    """The state of a signature: `none`, `unchecked` (no key was named), `verified` or `refused`; and why."""
+    """The state of a signature: `none`, `unchecked` (no key was named), `verified` or `refused`; and why.
+
+    `is_of_other_key`: whether it is refused because none of the named keys has made it.
+    """
 
     state: str
     key: str | None = None  # the file of the key that verified it
     reason: str | None = None
+    is_of_other_key: bool = False
 
 
 def check_signature(folder: Path, account: Account, keys: Sequence[str]) -> Signed:
@@ -53,16 +60,17 @@ def check_signature(folder: Path, account: Account, keys: Sequence[str]) -> Sign
         return Signed("refused", reason=f"`{path}` cannot be read: {error.strerror}")
     if not keys:
         return Signed("unchecked")
-    reasons = []
+    reasons: dict[str, str] = {}
     for key in keys:
-        reason = _refusal(folder, text, key) or _uncovered(text, account)
+        reason = _refusal(folder, text, key, account) or _uncovered(text, account)
         if reason is None:
             return Signed("verified", key=key)
-        reasons.append(f"`{key}`: {reason}")
-    return Signed("refused", reason="; ".join(reasons))
+        reasons[key] = reason
+    reason = "; ".join(f"`{key}`: {why}" for key, why in reasons.items())
+    return Signed("refused", reason=reason, is_of_other_key=set(reasons.values()) == {_OTHER_KEY})
 
 
-def _refusal(folder: Path, text: bytes, key: str) -> str | None:
+def _refusal(folder: Path, text: bytes, key: str, account: Account) -> str | None:
     """Why a key does not verify a signature; None if it does."""
     library, public = _library(), _key_bytes(key)
     with tempfile.TemporaryDirectory() as place:
@@ -76,16 +84,35 @@ def _refusal(folder: Path, text: bytes, key: str) -> str | None:
         try:
             verifying.set_ignore_unsigned_files(True).verify(folder, copy)
         except Exception as error:  # noqa: BLE001 - the library lets through whatever a damaged bundle causes
-            return _in_words(error)
+            return _in_words(error, folder, text, account)
     return None
 
 
-def _in_words(error: Exception) -> str:
-    """What an exception of the library says; that of a wrong signature has no text."""
-    name = type(error).__name__
-    if name == "InvalidSignature":
-        return "another key has signed it, or the signature was changed"
-    return " ".join(str(error).split()) or name
+def _in_words(error: Exception, folder: Path, text: bytes, account: Account) -> str:
+    """Why the library refuses a signature. Its own texts about keys and contents quote digests as Python's bytes."""
+    name, said = type(error).__name__, " ".join(str(error).split())
+    if name == "InvalidSignature" or said.startswith("Key mismatch"):
+        return _OTHER_KEY
+    if said.startswith(("Signature mismatch", "Cannot use")):  # the second is of a signed file that is missing
+        return f"it was made for another content of the folder{_listed(list(_changed(folder, text, account)))}"
+    return said or name
+
+
+def _listed(names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f", in {', '.join(f'`{name}`' for name in names[:_MOST_NAMED])}{more}"
+
+
+def _changed(folder: Path, text: bytes, account: Account) -> Iterator[str]:
+    """The signed files that are different now, or no longer listed. Other algorithms than that of `sign` give none."""
+    if signing_algorithm(text) != "sha256":
+        return
+    for name, digest in covered(text).items():
+        is_listed = name in account.files or name == PROVENANCE
+        if not is_listed or digest != sha256_of(folder / name):
+            yield name
 
 
 def _uncovered(text: bytes, account: Account) -> str | None:

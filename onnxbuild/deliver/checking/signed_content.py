@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from onnxbuild.deliver.provenance import PROVENANCE
 from onnxbuild.digest import digest_bytes
@@ -19,8 +20,16 @@ _MOST_BYTES = 64 << 20
 
 def covered(signature: bytes) -> Mapping[str, str]:
     """The digest of each signed file by its name. Errors: ValueError, KeyError, TypeError for what is no signature."""
-    payload = json.loads(base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"]))
-    return {str(one["name"]): str(one["digest"]) for one in payload["predicate"]["resources"]}
+    return {str(one["name"]): str(one["digest"]) for one in _predicate(signature)["resources"]}
+
+
+def signing_algorithm(signature: bytes) -> str:
+    """The algorithm of the digests, such as `sha256`. Errors: as above."""
+    return str(_predicate(signature)["serialization"]["hash_type"])
+
+
+def _predicate(signature: bytes) -> Any:
+    return json.loads(base64.b64decode(json.loads(signature)["dsseEnvelope"]["payload"]))["predicate"]
 
 
 def is_signature_of(signature: bytes, account: bytes) -> bool:

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from onnxbuild.execute.key import KeyParts
 from onnxbuild.needs.step_needs import ABSENT, of_key
 from onnxbuild.steps import Kinds
+from onnxbuild.steps.kind import needed_together
 from onnxbuild.store.traces import Trace
 
 
@@ -30,9 +31,11 @@ def without_compiler(parts: KeyParts, kinds: Kinds) -> tuple[KeyParts, ...]:
     kind = kinds.get(parts.kind)
     if kind is None or not kind.backend:
         return ()
-    needs = kind.compiler(msgspec.convert(parts.params, kind.params))
+    params = msgspec.convert(parts.params, kind.params)
+    together = needed_together(kind, params)
     absent = (
-        replace(parts, packages=of_key({**parts.packages, **dict.fromkeys(one, ABSENT)})) for one in _parts_of(needs)
+        replace(parts, packages=of_key({**parts.packages, **dict.fromkeys(one, ABSENT)}, together))
+        for one in _parts_of(kind.compiler(params))
     )
     return tuple(one for one in absent if one != parts)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
+from onnxbuild.diagnostics import Diagnostic, Span, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.sections import ModelEntry
+from onnxbuild.tables.bounds.figure_names import figure_hint
 from onnxbuild.tables.choices import BEST, FIGURES, better, condition
 
 
@@ -66,8 +67,7 @@ def _figure(name: object, at: Span, model: ModelEntry, targets: Table) -> Iterat
     if not isinstance(name, str):
         return
     if name not in FIGURES:
-        hint = did_you_mean(name, FIGURES) or f"one of {', '.join(FIGURES)}"
-        yield fault("OB034", f"unknown figure `{name}`", span=at, hint=hint)
+        yield fault("OB034", f"unknown figure `{name}`", span=at, hint=figure_hint(name, FIGURES))
         return
     kind = FIGURES[name]
     if kind is None or (kind == "validate" and model.block.get(kind) is not False) or _measures(model, kind, targets):

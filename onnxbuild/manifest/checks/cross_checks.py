@@ -14,11 +14,13 @@ from onnxbuild.manifest.reach import Reach
 from onnxbuild.manifest.requirement_texts import requirement_faults
 from onnxbuild.manifest.sections import ModelEntry, Sections
 from onnxbuild.manifest.to_spec import interpreter_path
+from onnxbuild.tables.bounds.figure_names import figure_hint
 from onnxbuild.tables.regressions import FIGURES, allowance, worse_way
 
 _NAME = re.compile(NAME)
 # A file name has at most 255 bytes on most systems; that of a log holds the names of a model, a target and a kind.
 _LONGEST_NAME = 100
+_EMPTY = '""'
 # Windows keeps these for devices, also with a suffix (`nul.txt`), and drops a dot at the end. An output folder is
 # copied from one system to another, so they are refused everywhere.
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
@@ -72,7 +74,7 @@ def _regressions(written: Table) -> Iterator[Diagnostic]:
     """OB033 for a figure that no build has, and for a bound that is none."""
     for name, text in written.items():
         if name not in FIGURES:
-            hint = did_you_mean(name, FIGURES) or f"one of {', '.join(FIGURES)}"
+            hint = figure_hint(name, FIGURES)
             yield fault("OB033", f"unknown figure `{name}`", span=written.key_span(name), hint=hint)
         elif isinstance(text, str):
             yield from _bad_bound(name, text, written.value_span(name))
@@ -93,7 +95,7 @@ def _bad_bound(name: str, text: str, at: Span) -> Iterator[Diagnostic]:
 def _bad_name(what: str, name: str, at: Span) -> Iterator[Diagnostic]:
     if not _NAME.fullmatch(name):
         hint = "letters, digits, `.`, `_` and `-`, the first a letter or a digit"
-        yield fault("OB023", f"`{_shortened(name)}` cannot name a {what}", span=at, hint=hint)
+        yield fault("OB023", f"`{_shortened(name) or _EMPTY}` cannot name a {what}", span=at, hint=hint)
     elif len(name) > _LONGEST_NAME:
         message = f"`{_shortened(name)}` cannot name a {what}: it has {len(name)} characters"
         yield fault("OB023", message, span=at, hint=f"at most {_LONGEST_NAME} characters: it becomes a file name")

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import describe
-from onnxbuild.manifest.language import INSTEAD, LATER
+from onnxbuild.manifest.language import ELSEWHERE, INSTEAD, LATER
+from onnxbuild.tables.bounds.figure_names import figure_hint
 
 Schema = Mapping[str, Any]
 
@@ -19,11 +20,21 @@ _SWITCHED_ON = {
     "package": "name the package: `package: plain`",
     "publish": "name the destination: `publish: {hub: OWNER/NAME}`",
     "compile": "name the backend: `compile: NAME`, one of {names}",
+    "optimize": "name the level: `optimize: O2`",
+    "quantize": "name what the weights become: `quantize: int8`",
+    "select": "name the figure that decides: `select: {minimize: latency.p50}`",
+    "matrix": "name an axis and its values: `matrix: {size: [small, base]}`",
+    "targets": "name one or more targets, such as `targets: [fp32]`",
+    "adapter": "name the adapter: `adapter: hub:OWNER/NAME`",
 }
+_LEAVE_OUT = "leave it out"
 # What to write instead of `false`.
 _SWITCHED_OFF = {
-    "package": "leave it out, or write `package: []` if `defaults:` has packages",
-    "publish": "leave it out, or write `publish: []` if `defaults:` has destinations",
+    **dict.fromkeys(("compile", "optimize", "quantize", "precision", "export"), _LEAVE_OUT),
+    **dict.fromkeys(("select", "matrix", "adapter"), _LEAVE_OUT),
+    "targets": _SWITCHED_ON["targets"],
+    "package": f"{_LEAVE_OUT}, or write `package: []` if `defaults:` has packages",
+    "publish": f"{_LEAVE_OUT}, or write `publish: []` if `defaults:` has destinations",
 }
 _TYPES = {
     "integer": "an integer", "number": "a number", "boolean": "`true` or `false`", "string": "a string",
@@ -34,6 +45,8 @@ _SYNONYMS: Mapping[str, str] = {
     "gpu": "cuda", "nvidia": "cuda", "cuda:0": "cuda",
     "float32": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16",
 }  # fmt: skip
+_A_METRIC = "cosine_mean"  # among the keys of every block of bounds
+_EMPTY = '""'  # a key without a character
 # A function in a file or a module, as custom exporters are named.
 _FUNCTION = re.compile(r"[\w./-]*[\w-]:[A-Za-z_]\w*")
 # What YAML 1.1 reads as booleans, and YAML 1.2 as strings.
@@ -66,9 +79,31 @@ def wrong_type(value: Any, branches: Iterable[Schema], place: Place) -> Diagnost
 
 
 def _hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
-    switches = _SWITCHED_ON if value is True else _SWITCHED_OFF if value is False else {}
-    switched = switches.get(_text_of(place.key_at), "").replace("{names}", _listed_names(wanted))
-    return switched or _type_hint(value, wanted) or _field_hint(value, wanted, place)
+    if place.key_at != place.at and isinstance(value, bool | None):
+        switched = _switch_hint(value, wanted, _text_of(place.key_at))
+        if switched is not None:
+            return switched
+    return _type_hint(value, wanted) or _field_hint(value, wanted, place)
+
+
+def _switch_hint(value: bool | None, wanted: list[Schema], key: str) -> str | None:  # noqa: FBT001 - a value of YAML
+    """For `true`, `false` or nothing under a key that needs words."""
+    if value is False:
+        return _SWITCHED_OFF.get(key)
+    types = {one.get("type") for one in wanted}
+    if value is None and "boolean" in types:  # `true` asks for the defaults, where the block requires nothing
+        block = next((one for one in wanted if one.get("type") == "object"), {})
+        return f"write `{key}: {_least(block) if block.get('required') else 'true'}`, or {_LEAVE_OUT}"
+    named = _SWITCHED_ON.get(key, "").replace("{names}", _listed_names(wanted)) or _one_of_names(key, wanted)
+    if value is None and key in _SWITCHED_OFF and key != "targets":
+        return f"{named}, or {_LEAVE_OUT}" if named else _LEAVE_OUT
+    return named
+
+
+def _one_of_names(key: str, wanted: list[Schema]) -> str | None:
+    """For a block that a word can stand for: the key with such a word."""
+    words = [one for schema in wanted for one in schema.get("enum", ()) if isinstance(one, str)]
+    return f"say which: `{key}: {words[-1]}`" if words else None
 
 
 def _listed_names(wanted: list[Schema]) -> str:
@@ -147,13 +182,14 @@ def _unknown_key(key: str, schema: Schema, at: Span) -> Diagnostic:
     title, known = schema.get("title", ""), list(schema.get("properties", ()))
     if key in LATER.get(title, ()):
         return fault("OB019", f"`{key}` is not available in this version", span=at, hint=INSTEAD.get(key, "remove it"))
-    hint = did_you_mean(key, known)
+    similar = figure_hint(key, known) if _A_METRIC in known else did_you_mean(key, known)
+    hint = ELSEWHERE.get(title, {}).get(key) or similar
     listed = ", ".join(f"`{name}`" for name in known)
     if title == "Step":
         return fault("OB024", f"unknown step kind `{key}`", span=at, hint=hint or f"a step is one of {listed}")
     if hint is None and known:
         hint = f"expected one of {listed}"
-    return fault("OB001", f"unknown key `{key}`", span=at, hint=hint)
+    return fault("OB001", f"unknown key `{key or _EMPTY}`", span=at, hint=hint)
 
 
 def _malformed(broken: Broken) -> Iterator[Diagnostic]:
@@ -206,8 +242,6 @@ def _type_hint(value: Any, wanted: list[Schema]) -> str | None:
 def _field_hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
     """For a scalar instead of a block: the block with the field that has this value among its examples."""
     blocks = [one for one in wanted if one.get("type") == "object"]
-    if value is None and _text_of(place.key_at) == "targets":
-        return "name one or more targets, such as `targets: [fp32]`"
     if place.key_at == place.at:  # an entry of a list
         return None
     if value is True and blocks:

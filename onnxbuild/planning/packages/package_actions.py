@@ -14,7 +14,7 @@ from onnxbuild.planning.action_graph import PACKAGES, Action, Input, OutputRef, 
 from onnxbuild.planning.settle import Settler, Step, as_json
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.kind import Context, Kind, TargetFacts
-from onnxbuild.steps.packaging.package_kind import CLIENT, PACKAGE, graph_port, without_client_fields
+from onnxbuild.steps.packaging.package_kind import CLIENT, PACKAGE, graph_port, in_package, without_client_fields
 
 _KEY = "package"
 
@@ -65,7 +65,8 @@ def _unpacked(steps: Sequence[Step], targets: Mapping[str, TargetFacts], kinds: 
             message = f"the package `{name}` has ONNX graphs, and leaves out {', '.join(compiled)}, which is compiled"
             if compiled[1:]:
                 message = f"the package `{name}` has ONNX graphs, and leaves out the compiled {', '.join(compiled)}"
-            hint = f"`package: [{', '.join((*names, 'compiled'))}]` takes them along; `targets: […]` names what goes in"
+            also = f"`package: [{', '.join((*names, 'compiled'))}]` takes them along"
+            hint = f"{also}; {in_package(name)} names what goes in"
             yield fault("OB762", message, span=step.key_at, severity="warning", hint=hint)
 
 
@@ -95,6 +96,8 @@ def _packed(origin: Origin, kind: Kind, kinds: Kinds, params: Any, context: Cont
             measures=(),
             proofs=waits,
             stated=origin.stated,
+            task=origin.context.task or "",
+            manifest=origin.variants[0].manifest,
         ),
     )
 

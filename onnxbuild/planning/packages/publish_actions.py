@@ -16,10 +16,11 @@ from onnxbuild.manifest.spec import Model
 from onnxbuild.planning.action_graph import Action, Input, OutputRef, Packed, PapersSource, Published
 from onnxbuild.planning.packages.package_actions import Add, Origin
 from onnxbuild.planning.settle import Settler, Step, as_json, block_places
+from onnxbuild.publishing.card_license import LICENSE
 from onnxbuild.regular_files import check_folder
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.publish import PublishParams
-from onnxbuild.tables.publishing.hub_licenses import hub_license
+from onnxbuild.tables.publishing.hub_licenses import HUB_LICENSES, hub_license
 
 _KEY = "publish"
 _HUB = "https://huggingface.co"
@@ -45,7 +46,8 @@ class Uploads(Struct, frozen=True, kw_only=True):
             settled = self.settler.settle(step, self.origin.context, unlocked=self.origin.unlocked)
             if settled is None:
                 continue
-            licenses.update({settled.params.license: None} if settled.params.license else {})
+            written = settled.params.license
+            licenses.update({hub_license(written) or written: None} if written else {})
             if len(licenses) > 1:  # the package has one card
                 first, other = licenses
                 message = f"one model has the licenses `{first}` and `{other}` at two destinations"
@@ -58,6 +60,7 @@ class Uploads(Struct, frozen=True, kw_only=True):
         packed = _chosen(written.package or "", self.packages, step)
         params = _filled(written, self.origin, self.actions, step, self.reach)
         self.faults.extend(one for one in (packed, params) if isinstance(one, Diagnostic))
+        self.faults.extend(one for one in _odd_license(written, self.origin.model, step) if one not in self.faults)
         if isinstance(packed, Diagnostic) or isinstance(params, Diagnostic):
             return
         params = structs.replace(params, package=UNSET)  # the input says it
@@ -129,6 +132,16 @@ def _filled(
         return fault("OB781", message, span=step.key_at, hint="leave them out, and set HF_TOKEN")
     address: Any = UNSET if endpoint == _HUB else endpoint
     return structs.replace(params, license=license_name, base_model=repo or UNSET, endpoint=address)
+
+
+def _odd_license(params: PublishParams, model: Model, step: Step) -> Iterator[Diagnostic]:
+    """A warning about a license that somebody has written and that may be misspelt, at the publish or at the model."""
+    text, at = (params.license, _at(step, "license")) if params.license else (model.block.get("license"), None)
+    if not text or not LICENSE.fullmatch(text) or hub_license(text) is not None:
+        return
+    message = f"the license `{text}` is not in the list of the Hub"
+    hint = did_you_mean(text.lower(), HUB_LICENSES) or "write `other` for a license without a word there"
+    yield fault("OB781", message, span=at or model.block.value_span("license"), hint=hint, severity="warning")
 
 
 def _at(step: Step, field: str) -> Span:

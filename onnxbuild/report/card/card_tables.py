@@ -21,7 +21,7 @@ from onnxbuild.tables.choices import BEST
 
 _ACCURACY = ("variant", "metric", "value", "interval", "bound", "verdict", "compared on")
 _SPEED = (
-    "variant", "engine", "stage", "batch", "tokens", "past", "threads", "p50", "p90", "samples/s", "tokens/s",
+    "variant", "engine", "stage", "batch", "tokens", "ran as", "past", "threads", "p50", "p90", "samples/s", "tokens/s",
     "speed-up", "contended",
 )  # fmt: skip
 _VERDICTS = {"passed": "passed", "warned": "passed with a warning", "failed": "**FAILED**", None: "none"}

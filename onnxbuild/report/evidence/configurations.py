@@ -17,7 +17,8 @@ Measured = tuple[str, Mapping[str, Measurement]]  # the variant, and each engine
 def configuration_columns(graph: ActionGraph, outcomes: Mapping[str, Outcome]) -> list[Column]:
     """The columns; none where the table of variants already shows all that was measured."""
     rows = [row for variant in graph.variants for row in _rows(variant.name, variant.measures, outcomes)]
-    if len({name for name, _ in rows}) == len(rows) and all(len(engines) <= 2 for _, engines in rows):  # noqa: PLR2004 - the variant and one baseline
+    is_one_each = len({name for name, _ in rows}) == len(rows) and all(len(engines) <= 2 for _, engines in rows)  # noqa: PLR2004 - the variant and one baseline
+    if is_one_each and not any(_ran_as(engines) for _, engines in rows):
         return []
     return [column("variant", [name for name, _ in rows]), *_about(rows), *_engines(rows)]
 
@@ -37,9 +38,11 @@ def _about(rows: Sequence[Measured]) -> list[Column]:
         "stage": [one.stage for one in firsts],
         "batch": [str(one.batch) for one in firsts],
         "tokens": [str(one.sequence) for one in firsts],
+        "ran as": [_ran_as(engines) or NONE for _, engines in rows],
         "threads": [str(one.threads) for one in firsts],
     }
     shown = {"batch", "tokens"} | {name for name, texts in columns.items() if len(set(texts)) > 1}
+    shown |= {"ran as"} if any(text != NONE for text in columns["ran as"]) else set()
     return [column(name, texts) for name, texts in columns.items() if name in shown]
 
 
@@ -55,6 +58,12 @@ def _engines(rows: Sequence[Measured]) -> list[Column]:
 def _own(engines: Mapping[str, Measurement]) -> Measurement | None:
     """What was measured of the variant itself."""
     return next((one for one in engines.values() if one.own), None)
+
+
+def _ran_as(engines: Mapping[str, Measurement]) -> str:
+    """The shape that the variant ran, where that is another one than what was asked for."""
+    own = _own(engines)
+    return "" if own is None or own.ran_as is None else own.ran_as.words
 
 
 def _beside(engines: Mapping[str, Measurement], name: str) -> Measurement | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild.deliver.best_variant import ChoiceRow
 from onnxbuild.deliver.package_rows import PackageRow
 from onnxbuild.deliver.variant_rows import Row
 from onnxbuild.report.wording import counted
@@ -44,11 +45,25 @@ class Ratio(Struct, frozen=True, kw_only=True):
     most: float
 
 
+class RanAs(Struct, frozen=True, kw_only=True):
+    """The calls that a program of fixed sizes has run for one sample, and their size."""
+
+    batch: int
+    sequence: int
+    calls: int = 1
+
+    @property
+    def words(self) -> str:
+        """`1×128`, or `4 calls of 2×128`."""
+        shape = f"{self.batch}×{self.sequence}"
+        return shape if self.calls == 1 else f"{self.calls} calls of {shape}"
+
+
 class Measurement(Struct, frozen=True, kw_only=True):
     """One engine in one configuration. Latencies are in milliseconds per call, rates per second.
 
     `past`: tokens in the key-value cache. `own`: it runs the variant itself.
-    `ratios`: only for that one, one for each baseline.
+    `ratios`: only for that one, one for each baseline. `ran_as`: only for that one, where it ran another shape.
     """
 
     action: str
@@ -71,6 +86,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     tokens_per_second: float | None = None
     contended: bool = False
     ratios: tuple[Ratio, ...] = ()
+    ran_as: RanAs | None = None
 
     @property
     def configuration(self) -> tuple[str, int, int, int]:
@@ -189,6 +205,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     ended: float | None
     variants: tuple[VariantEvidence, ...]
     absent: tuple[str, ...] = ()
+    choices: tuple[ChoiceRow, ...] = ()
     built_packages: tuple[PackageRow, ...] = ()  # folders for clients; `packages` are those of Python
 
     @property

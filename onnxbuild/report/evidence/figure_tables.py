@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct
 
+from onnxbuild.deliver.best_variant import CandidateRow, ChoiceRow
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Ratio, Throughput, VariantEvidence
+from onnxbuild.report.markdown_text import message
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.figures import NONE, beside_bound, rate, significant
 from onnxbuild.report.result.package_table import HEADINGS, package_cells
@@ -15,10 +17,11 @@ from onnxbuild.report.wording import counted
 from onnxbuild.tables.thresholds import METRICS
 
 _OPERATORS: Mapping[str, str] = {"min": "≥", "max": "≤"}
+_CHOICES = ("variant", "decided by", "bounds", "result")
 _CHECKS = ("variant", "metric", "value", "interval", "bound", "verdict", "compared on", "worst at")
 _LATENCIES = (
-    "variant", "engine", "stage", "batch", "tokens", "past", "threads", "p50", "p90", "p99", "mean", "min", "max",
-    "stdev", "calls", "samples/s", "tokens/s", "speed-up", "contended",
+    "variant", "engine", "stage", "batch", "tokens", "ran as", "past", "threads", "p50", "p90", "p99", "mean", "min",
+    "max", "stdev", "calls", "samples/s", "tokens/s", "speed-up", "contended",
 )  # fmt: skip
 _THROUGHPUTS = (
     "variant", "engine", "characters", "tokenizer", "order", "batch", "workers", "threads", "texts/s", "min", "max",
@@ -45,6 +48,39 @@ def variant_table(evidence: Evidence) -> Table:
 def package_table(evidence: Evidence) -> Table:
     """One row per package: what was written, and what its client says."""
     return Table(HEADINGS, tuple(package_cells(row) for row in evidence.built_packages))
+
+
+def choice_table(evidence: Evidence) -> Table:
+    """One row per variant of each `select:`: the figures that the choice goes by, and whether it was chosen."""
+    rows = [
+        tuple(map(Cell, (f"{choice.model}/{one.target}", *_figures_of(choice, one), _place_of(choice, one))))
+        for choice in evidence.choices
+        for one in choice.candidates
+    ]
+    return Table(_CHOICES, tuple(rows))
+
+
+def choices_as_markdown(choices: Iterable[ChoiceRow]) -> str:
+    """One line per choice."""
+    return "\n".join(f"- {message(choice.text)}" for choice in choices)
+
+
+def _figures_of(choice: ChoiceRow, one: CandidateRow) -> tuple[str, str]:
+    """The figure that decides, and those that are bounded, each with its bound."""
+    decides = choice.goal.rpartition(" ")[2]
+    bounded = [f"{_shown(one, text.partition(' ')[0])} ({text})" for text in choice.subject_to]
+    return f"{_shown(one, decides)} ({choice.goal})", ", ".join(bounded) or NONE
+
+
+def _shown(one: CandidateRow, figure: str) -> str:
+    value = one.figures.get(figure)
+    return NONE if value is None else f"{value:.4g}"
+
+
+def _place_of(choice: ChoiceRow, one: CandidateRow) -> str:
+    if one.target == choice.best:
+        return "best"
+    return "fits, and is not the best" if one.excluded is None else f"excluded: {one.excluded}"
 
 
 def check_table(evidence: Evidence) -> Table:
@@ -109,10 +145,12 @@ def _throughput_row(variant: VariantEvidence, one: Throughput) -> tuple[Cell, ..
 
 def _latency_row(variant: VariantEvidence, one: Measurement) -> tuple[Cell, ...]:
     spread = (one.p50_ms, one.p90_ms, one.p99_ms, one.mean_ms, one.min_ms, one.max_ms, one.stdev_ms)
+    ran_as = NONE if one.ran_as is None else one.ran_as.words
     texts = (
-        variant.name, one.engine, one.stage, str(one.batch), str(one.sequence), str(one.past) if one.past else NONE,
-        str(one.threads), *(f"{value:.2f}" for value in spread), str(one.calls), rate(one.samples_per_second),
-        rate(one.tokens_per_second), "; ".join(map(ratio_words, one.ratios)) or NONE, "yes" if one.contended else NONE,
+        variant.name, one.engine, one.stage, str(one.batch), str(one.sequence), ran_as,
+        str(one.past) if one.past else NONE, str(one.threads), *(f"{value:.2f}" for value in spread), str(one.calls),
+        rate(one.samples_per_second), rate(one.tokens_per_second), "; ".join(map(ratio_words, one.ratios)) or NONE,
+        "yes" if one.contended else NONE,
     )  # fmt: skip
     return tuple(map(Cell, texts))
 

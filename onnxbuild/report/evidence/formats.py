@@ -13,6 +13,8 @@ from onnxbuild.protocol import json_text
 from onnxbuild.report.evidence.evidence import Evidence, Ratio, Throughput, VariantEvidence
 from onnxbuild.report.evidence.figure_tables import (
     check_table,
+    choice_table,
+    choices_as_markdown,
     in_markdown,
     latency_table,
     outdated_lines,
@@ -28,7 +30,7 @@ from onnxbuild.report.result import result_table
 
 _COLUMNS = (
     "model", "target", "precision", "figure", "value", "unit", "bound", "side", "passed", "engine", "stage", "batch",
-    "tokens", "threads", "contended", "workers", "order", "tokenized", "longer_than", "outdated",
+    "tokens", "ran_as", "threads", "contended", "workers", "order", "tokenized", "longer_than", "outdated",
 )  # fmt: skip
 _RATES = {
     "texts_per_second": "1/s", "least_per_second": "1/s", "most_per_second": "1/s", "tokens_per_second": "1/s",
@@ -53,6 +55,7 @@ def as_csv(evidence: Evidence) -> str:
         named = {"model": variant.model, "target": variant.target, "precision": variant.precision}
         named["outdated"] = str(bool(variant.outdated)).lower()
         writer.writerows(named | figure for figure in _figures(variant))
+        writer.writerows(named | figure for figure in _chosen(evidence, variant))
     return file.getvalue()
 
 
@@ -67,6 +70,7 @@ def _figures(variant: VariantEvidence) -> Iterator[Figure]:
     for one in variant.measurements:
         where: Figure = {name: getattr(one, name) for name in ("engine", "stage", "batch", "threads")}
         where |= {"tokens": one.sequence, "contended": str(one.contended).lower()}
+        where |= {"ran_as": one.ran_as.words} if one.ran_as is not None else {}
         for name, value in structs.asdict(one).items():
             if isinstance(value, float) and math.isfinite(value):
                 figure, _, unit = name.rpartition("_")
@@ -78,6 +82,15 @@ def _figures(variant: VariantEvidence) -> Iterator[Figure]:
     for name, unit in (("tokens_per_second", "1/s"), ("first_token_ms", "ms"), ("generation_speedup", "×")):
         if (value := getattr(row, name)) is not None:
             yield {"figure": f"generation: {name.removesuffix('_ms')}", "value": value, "unit": unit}
+
+
+def _chosen(evidence: Evidence, variant: VariantEvidence) -> Iterator[Figure]:
+    """Where the variant is the best one of its model: by which figure, and within which bounds."""
+    for choice in evidence.choices:
+        if (choice.model, choice.best) == (variant.model, variant.target):
+            figures = next(one.figures for one in choice.candidates if one.target == choice.best)
+            value = figures.get(choice.goal.rpartition(" ")[2])
+            yield {"figure": f"best: {choice.goal}", "value": value, "bound": " and ".join(choice.subject_to)}
 
 
 def _is_finite(ratio: Ratio) -> bool:
@@ -109,16 +122,18 @@ def as_markdown(evidence: Evidence) -> str:
     ]
     checks, latencies = check_table(evidence), latency_table(evidence)
     rates, sessions = throughput_table(evidence), session_table(evidence)
-    packages = package_table(evidence)
+    packages, chosen = package_table(evidence), choice_table(evidence)
     parts = [
         f"<!-- a report of onnxbuild -->\n### {escaped(evidence.source)}",
         summary(evidence),
         "\n".join(f"- {message(line)}" for line in outdated_lines(evidence)),
         in_markdown(variant_table(evidence)) if evidence.variants else "",
         *(note.replace("*", "\\*", 1) for note in notes),
+        choices_as_markdown(evidence.choices),
         in_markdown(packages) if packages.rows else "",
         "\n".join(dict.fromkeys(failures)),
         "\n".join(f"- {step.id} warning: {plain(text)}" for step in evidence.warned for text in step.warnings),
+        _folded("Choice", in_markdown(chosen, first=4) if chosen.rows else ""),
         _folded("Validation", in_markdown(checks, first=2) if checks.rows else ""),
         _folded("Benchmarks", in_markdown(latencies, first=3) if latencies.rows else ""),
         _folded("Throughput", in_markdown(rates, first=2) if rates.rows else ""),

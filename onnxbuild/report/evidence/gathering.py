@@ -10,11 +10,12 @@ from typing import Any
 import msgspec
 from msgspec import Struct, structs
 
+from onnxbuild.deliver.best_variant import choice_rows
 from onnxbuild.deliver.package_rows import package_rows
 from onnxbuild.deliver.variant_rows import Row, judged_metrics, own_engine, rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, Step, VariantEvidence
+from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, RanAs, Step, VariantEvidence
 from onnxbuild.report.evidence.throughputs import Spread, ratios_of, throughputs_of
 from onnxbuild.store.traces import Trace
 from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
@@ -48,6 +49,7 @@ def gather(
         source=source,
         ended=ended,
         variants=tuple(structs.replace(one, outdated=old.get(one.name, "")) for one in variants),
+        choices=choice_rows(graph, outcomes),
         built_packages=package_rows(graph, outcomes),
     )
 
@@ -155,6 +157,7 @@ class _Result(Struct, frozen=True, kw_only=True):
     past: int | None = None
     engines: dict[str, _Series]
     speedup: dict[str, Spread] = {}
+    ran_as: RanAs | None = None
 
 
 def measurements_of(outcome: Outcome) -> Iterator[Measurement]:
@@ -182,5 +185,6 @@ def _measurements(action: str, result: _Result, own: str) -> Iterator[Measuremen
             contended=series.contended,
             own=engine == own,
             ratios=ratios if engine == own else (),
+            ran_as=result.ran_as if engine == own else None,
             **{name: math.nan if value is None else value for name, value in values},
         )

@@ -13,6 +13,7 @@ from onnxbuild.report.evidence.evidence import Evidence, Step
 from onnxbuild.report.evidence.figure_tables import (
     Table,
     check_table,
+    choice_table,
     latency_table,
     meanings,
     outdated_lines,
@@ -45,6 +46,7 @@ def html_page(evidence: Evidence, drawn: Sequence[Plot], texts: str = "") -> str
     checks, latencies = check_table(evidence), latency_table(evidence)
     parts: dict[str, Any] = {
         "variants": variant_table(evidence),
+        "choices": choice_table(evidence),
         "packages": package_table(evidence),
         "checks": checks,
         "latencies": latencies,
@@ -73,6 +75,7 @@ def html_page(evidence: Evidence, drawn: Sequence[Plot], texts: str = "") -> str
 
 _SECTIONS = {
     "variants": "Variants",
+    "choices": "Choice",
     "packages": "Packages",
     "plots": "Plots",
     "checks": "Validation",

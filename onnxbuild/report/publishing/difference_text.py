@@ -14,13 +14,17 @@ _VERB = 9
 
 
 def upload_lines(upload: PlannedUpload) -> Iterator[str]:
-    """The heading, each file that would be added, replaced or deleted with its size, and what stays."""
+    """The heading, why it would be refused, each file that would change with its size, and what stays."""
     yield upload.heading
     changes = upload.difference
     if changes is None:
         return
+    if changes.other:
+        yield f"{_INDENT}refused without `overwrite: true`: it {changes.other}"
     for verb, files in (("add", changes.added), ("replace", changes.replaced), ("delete", changes.deleted)):
         yield from _listed(verb, files, changes.foreign)
+    taken = {name: changes.unchanged[name] for name in changes.foreign if name in changes.unchanged}
+    yield from _listed("equal", taken, changes.foreign)
     if changes.unchanged:
         size = size_in_words(sum(changes.unchanged.values()))
         yield f"{_INDENT}{'unchanged':<{_VERB}} {counted(len(changes.unchanged), 'file')}, {size}"
@@ -32,6 +36,8 @@ def _listed(verb: str, files: Mapping[str, int], foreign: tuple[str, ...]) -> It
 
 
 def _remark(verb: str, name: str, foreign: tuple[str, ...]) -> str:
+    if name in foreign and verb == "equal":
+        return "  (no publish has written it)"
     if name in foreign:
         return "  (somebody has changed it since the last publish)"
     return f"  ({WITHOUT_SIGNATURE})" if (verb, name) == ("delete", SIGNATURE) else ""

@@ -52,7 +52,7 @@ def facts_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield from _table("metrics:", table)
     yield from _rows_line(_mapping(facts.get("rows")))
     headline = _mapping(facts.get("headline"))
-    yield from _table("measured:", [(name, _number(value), "") for name, value in headline.items()])
+    yield from _table("measured:", [(name, _measured(value), "") for name, value in headline.items()])
     because = facts.get("because")
     if isinstance(because, str):
         yield from (f"chosen: {line}" for line in printable_lines(because))
@@ -142,6 +142,13 @@ def _rows_line(rows: Mapping[str, Any]) -> Iterator[str]:
         languages = ", ".join(f"{name} {count}" for name, count in _mapping(rows.get("languages")).items())
         beside = f": {languages}" if languages else ""
         yield f"rows: {_value(rows.get('count'))} of {_value(rows.get('of'))}, {_value(rows.get('name'))}{beside}"
+
+
+def _measured(value: Any) -> str:
+    """A number or a word, or the figures of a mapping in one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_number(one)}" for name, one in value.items())
+    return _number(value)
 
 
 def _number(value: Any) -> str:

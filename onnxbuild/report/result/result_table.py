@@ -24,7 +24,7 @@ _UNEVEN = "† the median of the ratios of single rounds; the medians of all cal
 _AS_FAST = f"{AS_FAST}: the ratios of single rounds lie on both sides of 1, so no difference was shown"
 
 # The heading of each metric, in the order of the columns.
-_HEADINGS: Mapping[str, str] = {
+HEADINGS: Mapping[str, str] = {
     ACCURACY: "accuracy",
     "accuracy_drop": "accuracy drop",
     "wer": "WER",
@@ -102,7 +102,7 @@ def columns_of(rows: Sequence[Row]) -> list[Column]:
         return []
     columns = [
         _column("size", (megabytes(row.size_bytes) for row in rows)),
-        *(Column(_HEADINGS[name], tuple(_metric(row.metrics.get(name)) for row in rows)) for name in _shown(rows)),
+        *(Column(HEADINGS[name], tuple(_metric(row.metrics.get(name)) for row in rows)) for name in _shown(rows)),
         *_verdicts(rows),
         _column("state", (row.state or NONE for row in rows)),
         _column("not checked here", (f"skipped: {row.skipped}" if row.skipped else NONE for row in rows)),
@@ -151,7 +151,7 @@ def _shown(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if not wanted & row.metrics.keys():
             wanted |= set([name for name in _OTHERWISE if name in row.metrics][:1])
-    return [name for name in _HEADINGS if name in wanted]
+    return [name for name in HEADINGS if name in wanted]
 
 
 def _verdicts(rows: Sequence[Row]) -> list[Column]:

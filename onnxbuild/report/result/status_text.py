@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from onnxbuild.deliver.best_variant import choice_rows
 from onnxbuild.deliver.package_rows import package_rows
 from onnxbuild.deliver.tuned_sessions import tuned_lines
 from onnxbuild.deliver.variant_rows import rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.protocol import json_text
+from onnxbuild.report.evidence.figure_tables import choices_as_markdown
 from onnxbuild.report.evidence.throughput_columns import measured_texts
 from onnxbuild.report.result import result_table
 from onnxbuild.report.result.failed_actions import how_to_blame
@@ -41,11 +43,13 @@ def as_text(
     measured = measured_texts(graph, outcomes, width, noted=any(row.contended for row in variants))
     tuned = folded("\n".join(tuned_lines(graph, outcomes)), width)
     packages = packages_as_text(package_rows(graph, outcomes), width)
+    choices = folded("\n".join(one.text for one in choice_rows(graph, outcomes)), width)
     parts = [
         result_table.as_text(variants, width),
         *measured,
         packages,
         tuned,
+        choices,
         folded("\n".join(published), width),
         failures,
     ]
@@ -61,8 +65,9 @@ def as_markdown(
     text = result_table.as_markdown(rows(graph, outcomes))
     failures = "\n".join(f"- {line}" for line in (*tuned_lines(graph, outcomes), *_failures(outcomes)))
     packages = packages_as_markdown(package_rows(graph, outcomes))
+    choices = choices_as_markdown(choice_rows(graph, outcomes))
     return "\n\n".join(
-        part for part in (text, packages, failures, _closing(graph, outcomes, ended, interrupted)) if part
+        part for part in (text, choices, packages, failures, _closing(graph, outcomes, ended, interrupted)) if part
     )
 
 
@@ -72,6 +77,7 @@ def as_json(
     """The same as one JSON object, with numbers in the units of their names."""
     status = {
         "variants": rows(graph, outcomes),
+        "choices": choice_rows(graph, outcomes),
         "packages": package_rows(graph, outcomes),
         "actions": {name: outcomes[name].outcome if name in outcomes else None for name in graph.actions},
         "failures": {name: outcome.failure for name, outcome in outcomes.items() if outcome.failure is not None},

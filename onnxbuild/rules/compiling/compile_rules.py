@@ -7,7 +7,16 @@ from collections.abc import Iterator
 import msgspec
 
 from onnxbuild.diagnostics import Diagnostic, fault
-from onnxbuild.needs.step_needs import FILE, LIBRARY, PROGRAM, Version, first_absent, is_of_machine, need_name
+from onnxbuild.needs.step_needs import (
+    FILE,
+    LIBRARY,
+    PROGRAM,
+    Version,
+    first_absent,
+    is_of_machine,
+    need_name,
+    why_without_device,
+)
 from onnxbuild.planning.action_graph import CURRENT, Action
 from onnxbuild.planning.known_versions import version_in
 from onnxbuild.rules.rule import Rule, World, described, rule
@@ -18,7 +27,7 @@ from onnxbuild.steps import all_kinds
 def compiler_missing(world: World) -> Iterator[Diagnostic]:
     """The compiler of a target is not on this machine, or not in the toolchain of its model.
 
-    Why: the target is then only prepared: everything that the compiler is handed is written, with its command in
+    Why: the target is then only prepared: everything that the compiler needs is written, with its command in
     `compile.sh`. Its validation and benchmark are skipped.
     Fix: install the compiler, or run the target where it is. What another machine has compiled is taken from a shared
     store.
@@ -31,14 +40,28 @@ def compiler_missing(world: World) -> Iterator[Diagnostic]:
         names = kind.compiler(msgspec.convert(action.params, kind.params))
         absent = first_absent(names, _version(action, world))
         if absent is not None:
-            name = need_name(absent)
-            yield fault(
-                "OB802",
-                f"`{name}` is not {_place(absent, action)}, so `{action.id}` will only be prepared, not compiled",
-                span=action.span,
-                hint=_way_out(absent, name, action, has_script=not kind.is_plugin),
-                severity="warning",
-            )
+            yield _only_prepared(absent, action, has_script=not kind.is_plugin)
+
+
+def _only_prepared(absent: str, action: Action, *, has_script: bool) -> Diagnostic:
+    """OB802 for a need of a compiler that is missing, or is here without its device."""
+    name, without_device = need_name(absent), why_without_device(absent)
+    span, hint = action.span, _way_out(absent, name, action, has_script=has_script)
+    if without_device is not None:
+        return fault(
+            "OB802",
+            f"{without_device}, so `{action.id}` will only be prepared, not compiled",
+            span=span,
+            hint=hint,
+            severity="warning",
+        )
+    return fault(
+        "OB802",
+        f"`{name}` is not {_place(absent, action)}, so `{action.id}` will only be prepared, not compiled",
+        span=span,
+        hint=hint,
+        severity="warning",
+    )
 
 
 def _place(need: str, action: Action) -> str:
@@ -49,8 +72,8 @@ def _place(need: str, action: Action) -> str:
 
 
 def _way_out(need: str, name: str, action: Action, *, has_script: bool) -> str:
-    """What a person can do: no file of a driver installs, and a plugin whose compiler is a library has no script."""
-    if need.startswith(FILE):
+    """What a person can do: no device installs, and a plugin whose compiler is a library has no script."""
+    if need.startswith(FILE) or why_without_device(need):
         return "run this target on a machine that has it, with a shared store"
     if need.startswith(LIBRARY):
         return f"name the folder of `{name}` in LD_LIBRARY_PATH, or run `sh compile.sh` in the output where it is found"
@@ -75,7 +98,7 @@ RULES: tuple[Rule, ...] = (
         """
         A step comes after `compile`.
 
-        Why: the steps of a target change ONNX graphs, and what a backend has compiled is none.
+        Why: the steps of a target change ONNX graphs, and a compiled variant is not an ONNX graph.
         Bad:
             steps: [{compile: openvino}, {optimize: O1}]
         Good:
@@ -117,7 +140,7 @@ RULES: tuple[Rule, ...] = (
         """
         A backend is asked to quantize what it cannot quantize.
 
-        Why: the graph is quantized already, two ways contradict each other, or the model reads no text to calibrate
+        Why: the graph is quantized already, two settings contradict each other, or the model reads no text to calibrate
         with.
         Bad:
             quantize: int8
@@ -132,7 +155,7 @@ RULES: tuple[Rule, ...] = (
         """
         A param of a backend has no effect beside the others.
 
-        Why: it looks as if it did something.
+        Why: the manifest would promise something that the param does not do.
         Bad:
             compile: {backend: openvino, samples: 100}
         Good:
@@ -143,7 +166,7 @@ RULES: tuple[Rule, ...] = (
         "OB806",
         "no-range-of-sizes",
         """
-        A bound of an axis is no range of sizes, and no single size.
+        A bound of an axis is neither a range of sizes nor a single size.
 
         Bad:
             compile: {backend: openvino, bounds: {sequence_length: "512..1"}}
@@ -155,7 +178,7 @@ RULES: tuple[Rule, ...] = (
         "OB807",
         "groups-that-do-not-fit",
         """
-        `group_size` does not divide the sizes that the products of a model sum over.
+        `group_size` does not divide the inner sizes of the model's matrix products.
 
         Why: NNCF refuses such a model, but only once it is exported. The sizes are those in `config.json`.
         Bad:
@@ -170,9 +193,9 @@ RULES: tuple[Rule, ...] = (
         "OB808",
         "single-size-in-stages",
         """
-        An axis has a single size in a model that writes text.
+        An axis has a single size in a model that generates text.
 
-        Why: its graphs run with a prompt and then token by token, and what they read of the past grows.
+        Why: its graphs run with a prompt and then token by token, and the past that they read grows.
         Bad:
             models: {m: {source: "random:gpt2", task: text-generation-with-past, targets: [ov]}}
             targets: {ov: {compile: {backend: openvino, bounds: {sequence_length: "64"}}}}

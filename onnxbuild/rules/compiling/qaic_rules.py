@@ -12,7 +12,7 @@ RULES: tuple[Rule, ...] = (
         A model cannot be written for Cloud AI 100.
 
         Why: the card keeps the cache of a decoder between two runs, so the graph is written from the checkpoint, in a
-        form of its own. onnxbuild has that form for some families; QEfficient, Qualcomm's package, has it for more.
+        special form. onnxbuild can write it for some families, and QEfficient, Qualcomm's package, for more.
         Fix: write `producer: qefficient`, and name a toolchain that has the package.
         """,
     ),
@@ -52,7 +52,7 @@ RULES: tuple[Rule, ...] = (
         A param of `compile: qaic` has no effect, or contradicts another one.
 
         Why: decoders have a cache, encoders have lengths and a pooling. With `full_batch_size`, each prompt is read
-        alone, so that `batch_size` means nothing. A program on one device has no partitions.
+        alone, so `batch_size` has no effect. A program on one device has no partitions.
         Bad:
             compile: {backend: qaic, batch_size: 4, full_batch_size: 4}
         Good:

@@ -22,10 +22,10 @@ RULES: tuple[Rule, ...] = (
         "OB821",
         "growing-shapes",
         """
-        A backend of one shape is asked to compile a graph that grows.
+        A backend that compiles for one shape gets a graph whose inputs grow.
 
         Why: decoders and encoder-decoders keep a past that is longer with each token. `qnn` and `coreml` compile for
-        sizes that are known before.
+        sizes that are known in advance.
         Bad:
             task: text-generation-with-past
             compile: qnn
@@ -38,9 +38,9 @@ RULES: tuple[Rule, ...] = (
         "OB822",
         "integers-of-other-kind",
         """
-        A backend does not take the integers of the graph that it gets.
+        A backend cannot run a graph that is quantized in this way.
 
-        Why: TensorRT takes int8 without zero points only, Core ML and WebGPU take none, and the HTP wants every
+        Why: TensorRT only takes int8 without zero points, Core ML and WebGPU take no integers, and the HTP needs every
         operator in integers. The int8 of `quantize:` is made for CPUs, and has zero points.
         Bad:
             quantize: int8
@@ -83,10 +83,11 @@ RULES: tuple[Rule, ...] = (
         "OB825",
         "sizes-besides-tokens",
         """
-        A backend that is told rows and tokens gets a graph with other free sizes.
+        A backend compiles for a number of rows and tokens, and the graph depends on other sizes, too.
 
-        Why: pictures have a height and a width, audio has a length in samples, choices are an axis of their own, and
-        a past grows. `tensorrt`, `coreml` and `qnn` compile for sizes that are known before.
+        Why: `tensorrt`, `coreml` and `qnn` compile for sizes that are known in advance, and a manifest only states
+        rows and tokens. Pictures have a height and a width, audio has a length in samples, multiple choice has a
+        number of choices, and the past of a decoder grows.
         Bad:
             task: image-classification
             compile: tensorrt

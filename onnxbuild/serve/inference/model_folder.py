@@ -112,5 +112,7 @@ class ModelFolder:
 
 def task_of(description: Mapping[str, Any]) -> str:
     """The task that a delivered folder was built for, from its `onnxbuild.json`; empty if it does not say."""
-    tasks = (step.get("params", {}).get("task") for step in description.get("steps", ()))
+    # Earlier versions wrote it as a param of some steps alone, which an ONNX source without checks does not have.
+    in_steps = (step.get("params", {}).get("task") for step in description.get("steps", ()))
+    tasks = (description.get("task"), *in_steps)
     return proper_name(next((task for task in tasks if isinstance(task, str) and task), ""))

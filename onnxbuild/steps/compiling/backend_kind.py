@@ -6,7 +6,7 @@ A backend becomes one step kind, `compile-NAME`: a target asks for it with `comp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -19,8 +19,10 @@ KEY = "compile"  # the key of a target
 # Distributions register backends with `[project.entry-points."onnxbuild.backends"]` and `name = "module:BACKEND"`.
 GROUP = "onnxbuild.backends"
 
-# Where the engine runs a compiled variant. A `host double` runs the graph within the limits of the compiled program.
+# Where the engine runs a compiled variant. A host double runs the graph that the compiler is given, under the limits of
+# the compiled program, and so needs no compiler.
 Place = Literal["device", "emulator", "host double"]
+HOST_DOUBLE: Final = "host double"
 
 
 class CompileParams(OpeningParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,6 +78,7 @@ class Backend(Struct, frozen=True, kw_only=True):
     memory_factor: float = 4.0
     timeout_seconds: float = 3600.0
     pure: bool = False  # as in `Kind`
+    resumes: Callable[[Mapping[str, Any]], bool] = lambda _params: False  # as in `Kind`
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -115,6 +118,7 @@ def _compiler(backend: Backend) -> Kind:
         program_limits=backend.limits,
         backend=backend.name,
         pure=backend.pure,
+        resumes=backend.resumes,
         resolve=resolve,
         check=backend.check,
         columns=backend.columns,

@@ -11,15 +11,14 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
-from onnxbuild.steps.dataset_rows import DerivedRows, Rows, check_counts, check_cut, check_length
+from onnxbuild.steps.compiling.int8_rows import DATA, check_rows, check_unread
+from onnxbuild.steps.dataset_rows import DerivedRows, Rows, check_length
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.steps.quantizing.bounds_of_search import Metric, check_bounds
 from onnxbuild.tables.compiling.inner_sizes import inner_sizes
-from onnxbuild.tables.tasks import reads_text_rows
 
 _RANGE = re.compile(r"([1-9][0-9]{0,6})(?:\.\.([1-9][0-9]{0,6}))?")
-_DATA = ("dataset", "samples", "sequence", "seed")
-_OF_INT8 = ("calibration", "subject_to", *_DATA)
+_OF_INT8 = ("calibration", "subject_to", *DATA)
 _GROUP = 128  # weights that share a scale in NNCF, unless it is told otherwise
 
 
@@ -88,7 +87,7 @@ def _resolve(params: OpenvinoParams, _context: Context) -> OpenvinoParams:
     if params.quantize is not UNSET:
         return msgspec.structs.replace(params, calibration=params.calibration or "minmax")
     unread = OpenvinoParams()
-    return msgspec.structs.replace(params, rows=unread.rows, **{name: getattr(unread, name) for name in _DATA})
+    return msgspec.structs.replace(params, rows=unread.rows, **{name: getattr(unread, name) for name in DATA})
 
 
 def _check(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
@@ -132,7 +131,7 @@ def _check_bounds_of_axes(bounds: Mapping[str, str], context: Context) -> Iterab
     for axis, text in bounds.items():
         ends = _RANGE.fullmatch(text)
         if ends is None or (ends[2] and int(ends[1]) > int(ends[2])):
-            message = f"`{axis}: {text}` is no range of sizes"
+            message = f"`{axis}: {text}` is neither a range of sizes nor a single size"
             hint = "write the least and the largest size: `1..512`, or a single one: `128`"
             yield Fault(code="OB806", field="bounds", message=message, hint=hint)
         elif is_single(text):
@@ -153,16 +152,8 @@ def _check_single(axis: str, size: int, context: Context) -> Iterable[Fault]:
 
 def _check_data(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
     if params.quantize is UNSET:
-        for field in _OF_INT8:
-            if field in context.written:
-                message = f"`{field}` has no effect without `quantize: int8`"
-                yield Fault(code="OB805", field=field, message=message, hint="remove it")
-        return
-    yield from check_counts(params)
-    yield from check_cut(params, context)
-    if context.task is not None and not reads_text_rows(context.task):
-        message = f"`quantize: int8` reads texts, which the task `{context.task}` does not"
-        yield Fault(code="OB804", field="quantize", message=message, hint="use `weights: int8`, which reads nothing")
+        return check_unread("quantize", _OF_INT8, context)
+    return check_rows("quantize", params, context, instead="weights: int8")
 
 
 def range_of(text: str) -> tuple[int, int]:
@@ -205,4 +196,5 @@ OPENVINO = Backend(
     precision_after=_precision_after,
     columns=lambda params, _context: ("text",) if params.dataset else (),
     pure=True,
+    resumes=lambda params: "subject_to" in params,
 )

@@ -11,6 +11,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from onnxbuild.needs.step_needs import FILE, LIBRARY
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams, check_device
+from onnxbuild.steps.compiling.int8_rows import DATA, check_rows, check_unread
 from onnxbuild.steps.compiling.sizes_of_calls import PROFILES, check_profiles, check_tokens
 from onnxbuild.steps.dataset_rows import (
     DerivedRows,
@@ -18,24 +19,19 @@ from onnxbuild.steps.dataset_rows import (
     RowSeed,
     Samples,
     check_call,
-    check_counts,
-    check_cut,
     check_length,
 )
 from onnxbuild.steps.exporters import EXPORTERS
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.tables.positions import may_read_text
+from onnxbuild.tables.runtimes.runtime_libraries import LIBRARIES
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS, RuntimeLimits
-from onnxbuild.tables.tasks import reads_text_rows
 
 _WORKER = "onnxbuild.workers.compile.checked.checked_worker"
 _ENGINE = "onnxbuild.workers.engines.compiled.provider_engine:ProviderModel"
 _NVIDIA = f"{FILE}/dev/nvidiactl"
-_TENSORRT = f"{LIBRARY}libnvinfer.so"  # no part of onnxruntime-gpu
 _ON_CUDA = frozenset({"tensorrt", "cuda"})
 FLOATS = frozenset({"fp32", "fp16", "bf16"})
 _BLOCKED = ("q", "bnb")  # begin the names of precisions with weights in blocks, such as `q4f16` and `q4-stored`
-_OF_INT8 = ("dataset", "samples", "sequence", "seed")
 
 
 class ProviderParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -134,7 +130,7 @@ def _lower_opset(opset: int, context: Context) -> str:
 def _check_fixed(params: FixedParams, context: Context) -> Iterable[Fault]:
     yield from _check_integers("coreml")(params, context)
     if context.family != "encoder":
-        message = f"`coreml` computes graphs of one shape, and those of a {context.family} grow with each token"
+        message = f"`coreml` compiles a graph for one shape, and the inputs of a {context.family} grow with each token"
         yield Fault(code="OB821", field="backend", message=message, hint="compile an encoder")
     if params.batch < 1:
         yield Fault(code="OB612", field="batch", message="`batch` expects a number from 1")
@@ -156,7 +152,7 @@ def _check_tensorrt(params: TensorrtParams, context: Context) -> Iterable[Fault]
     if any(not 1 <= low <= usual <= high for low, usual, high in pairs):
         message = "`shapes` expects 1 ≤ `min` ≤ `opt` ≤ `max`, for rows and for tokens"
         yield Fault(
-            code="OB824", field="shapes", message=message, hint="see `min: [1, 1], opt: [1, 128], max: [8, 512]`"
+            code="OB824", field="shapes", message=message, hint="such as `{min: [1, 1], opt: [1, 128], max: [8, 512]}`"
         )
     yield from check_call("shapes", *params.shapes.max)
     if "shapes" in context.written:
@@ -165,24 +161,10 @@ def _check_tensorrt(params: TensorrtParams, context: Context) -> Iterable[Fault]
     if not any(name in params.options for name in PROFILES):
         hint = f"write the sizes as `options: {{{PROFILES[0]}: …}}` and so on, or `compile: cuda`, which takes any size"
         yield from check_tokens("tensorrt", context, hint)
-    yield from _check_rows(params, context)
-
-
-def _check_rows(params: TensorrtParams, context: Context) -> Iterable[Fault]:
-    """OB805 for what only `int8` reads, OB804 for a model that reads no text."""
-    if params.precision != "int8":
-        for field in _OF_INT8:
-            if field in context.written:
-                message = f"`{field}` has no effect without `precision: int8`"
-                yield Fault(code="OB805", field=field, message=message, hint="remove it")
-        return
-    yield from check_counts(params)
-    yield from check_cut(params, context)
-    if not reads_text_rows(context.task) or not may_read_text(context.config):
-        message = f"`precision: int8` is ranged on texts, which the task `{context.task}` does not read"
-        yield Fault(
-            code="OB804", field="precision", message=message, hint="write `precision: fp16`, which reads nothing"
-        )
+    if params.precision == "int8":
+        yield from check_rows("precision", params, context, instead="precision: fp16")
+    else:
+        yield from check_unread("precision", DATA, context)
 
 
 def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParams:
@@ -195,14 +177,13 @@ def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParam
     return msgspec.structs.replace(params, dataset=UNSET, samples=64, sequence=128, seed=0, rows=Rows())
 
 
-def _backend(
-    name: str, summary: str, distribution: str, *files: str, libraries: tuple[str, ...] = (), **more: Any
-) -> Backend:
-    """A backend that needs a distribution with the provider, files of a driver, and libraries of the compiler.
+def _backend(name: str, summary: str, distribution: str, *files: str, **more: Any) -> Backend:
+    """A backend that needs a distribution with the provider, files of a driver, and libraries.
 
-    What runs the result has no libraries among its needs: they are in the params of each check, and so in its key.
+    What runs the result has no libraries among its needs: these are in the params of each check, and so in its key.
     """
     needs = (distribution, *files)
+    libraries = tuple(f"{LIBRARY}{one}" for one in LIBRARIES.get(name, ()))
     settle = more.pop("resolve", lambda params, _context: params)
 
     def resolve(params: Any, context: Context) -> Any:
@@ -230,7 +211,7 @@ def _gpu_on_linux() -> tuple[str, ...]:
 
 TENSORRT = _backend(
     "tensorrt", "NVIDIA TensorRT through ONNX Runtime: shape profiles, fp16, bf16 and symmetric int8",
-    "onnxruntime-gpu", _NVIDIA, libraries=(_TENSORRT,),
+    "onnxruntime-gpu", _NVIDIA,
     params=TensorrtParams,
     worker=f"{_WORKER}:run_tensorrt",
     check=_check_tensorrt,

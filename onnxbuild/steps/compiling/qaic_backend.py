@@ -8,11 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from onnxbuild.needs.devices import CARD_TOOL
 from onnxbuild.needs.step_needs import PROGRAM
-from onnxbuild.steps.compiling.backend_kind import COMPILE, KEY, Backend, CompileParams, check_device
+from onnxbuild.steps.compiling.backend_kind import COMPILE, HOST_DOUBLE, KEY, Backend, CompileParams, check_device
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.tables.compiling.cloud_ai_families import DECODERS, ENCODERS, rope_that_varies
-from onnxbuild.tables.compiling.cloud_ai_sdks import CARD_TOOL, OWN_OPTIONS, PARTITIONS, SDKS, flag_of
+from onnxbuild.tables.compiling.cloud_ai_sdks import OWN_OPTIONS, PARTITIONS, SDKS, flag_of
 from onnxbuild.tables.tasks import family_of, pooling_of
 
 QEFFICIENT = "QEfficient"  # the distribution
@@ -136,7 +137,7 @@ def _check_numbers(params: QaicParams) -> Iterator[Fault]:
     if not params.seq_len or min(params.seq_len) < 1 or len(set(params.seq_len)) < len(params.seq_len):
         yield Fault(code="OB812", field="seq_len", message="`seq_len` expects different numbers from 1")
     if params.num_cores > _CORES:
-        message = f"{params.num_cores} cores, and a device has {_CORES}"
+        message = f"`num_cores: {params.num_cores}` is more than the {_CORES} cores of a device"
         hint = f"write `num_cores: {_CORES}`; `num_devices` adds devices"
         yield Fault(code="OB812", field="num_cores", message=message, hint=hint)
 
@@ -164,13 +165,13 @@ def _check_texts(params: QaicParams, context: Context) -> Iterator[Fault]:
 def _check_place(params: QaicParams, context: Context) -> Iterator[Fault]:
     """OB813 for params that exclude each other, or that another family of models reads."""
     if {"prefill_seq_len", "prompt_len"} <= context.written and params.prompt_len != params.prefill_seq_len:
-        message = "`prompt_len` and `prefill_seq_len` are two names of one number"
+        message = "`prompt_len` and `prefill_seq_len` are two names for the same number"
         yield Fault(code="OB813", field="prompt_len", message=message, hint="remove one of them")
     if params.full_batch_size is not UNSET and params.batch_size != 1:
         message = "`batch_size` has no effect with `full_batch_size`: each prompt is read alone"
         yield Fault(code="OB813", field="batch_size", message=message, hint="remove one of them")
     if params.hw_version not in SDKS[params.sdk].hardware:
-        message = f"the SDK {params.sdk} compiles for ai100 alone"
+        message = f"the SDK {params.sdk} compiles for ai100 only"
         yield Fault(
             code="OB813", field="hw_version", message=message, hint="write `sdk: 1.21` or a later one, in quotes"
         )
@@ -187,7 +188,7 @@ def _check_options(params: QaicParams) -> Iterator[Fault]:
         flag = flag_of(name)
         if flag in OWN_OPTIONS:
             param = OWN_OPTIONS[flag]
-            message = f"`{name}` is no further option of the compiler: onnxbuild writes it"
+            message = f"onnxbuild writes the option `{name}` of the compiler itself"
             hint = f"write `{param}:` in `{KEY}:` instead" if param else "remove it: no param changes it"
             yield Fault(code="OB814", field="options", message=message, hint=hint)
         elif flag.startswith(PARTITIONS) and params.num_devices == 1:
@@ -220,7 +221,7 @@ QAIC = Backend(
     params=QaicParams,
     worker="onnxbuild.workers.compile.qaic.qaic_worker:run",
     engine="onnxbuild.workers.compile.qaic.qaic_engine:QaicModel",
-    verified_on="host double",
+    verified_on=HOST_DOUBLE,
     packages=_packages,
     compiler=lambda params: (f"{PROGRAM}{compiler_of(params)}",),
     runs_with=lambda _params: ("onnxruntime",),

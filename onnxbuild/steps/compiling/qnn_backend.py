@@ -47,7 +47,7 @@ class QnnParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_only=
 def _check(params: QnnParams, context: Context) -> Iterable[Fault]:
     yield from check_device("qnn", context)
     if context.family not in FAMILIES:
-        message = f"`qnn` compiles graphs of one shape, and those of a {context.family} grow with each token"
+        message = f"`qnn` compiles a graph for one shape, and the inputs of a {context.family} grow with each token"
         yield Fault(code="OB821", field="backend", message=message, hint="compile an encoder")
     if context.precision != "fp32":
         message = f"`qnn` quantizes the fp32 graph itself, and this one is already {context.precision}"

@@ -1,4 +1,4 @@
-"""The sizes that a backend is told before it compiles, as far as the manifest says them: calls of rows and tokens."""
+"""The sizes for which a backend compiles, as far as the manifest says them: calls of rows and tokens."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def check_tokens(name: str, context: Context, hint: str, *, takes_audio: bool = 
     `takes_audio`: samples of audio in place of tokens are taken.
     """
     found = sizes_besides_tokens(context.task)
+    why = f"graphs of the task `{context.task}` also depend on the {found}"
     if found is None and not may_read_text(context.config) and not takes_audio:
-        found = "what is no text"
+        found, why = "sizes of other inputs", "the model does not read text"
     exporters = EXPORTERS if found == PAST_SIZES else _FREE_AXES
     if found is not None and context.exporter in exporters and not (takes_audio and found == AUDIO_SIZES):
-        message = f"`{name}` is told rows and tokens, and graphs of the task `{context.task}` have sizes of {found}"
+        message = f"`{name}` compiles a graph for a number of rows and tokens, and {why}"
         yield Fault(code="OB825", field="backend", message=message, hint=hint)
 
 
@@ -44,7 +45,7 @@ def check_profiles(options: Mapping[str, str], context: Context) -> Iterator[Fau
         message = "`shapes` has no effect beside the profiles in `options`"
         yield Fault(code="OB805", field="shapes", message=message, hint="remove one of the two")
     if missing:
-        message = f"`options` has a profile, and no `{missing[0]}`"
+        message = f"the profile in `options` has no `{missing[0]}`"
         yield Fault(code="OB824", field="options", message=message, hint=f"write all of {', '.join(PROFILES)}")
         return
     profiles = {name: _shapes(options[name]) for name in PROFILES}
@@ -57,7 +58,7 @@ def check_profiles(options: Mapping[str, str], context: Context) -> Iterator[Fau
         wrong = next((one for one in sorted({*least, *most}) if not _is_within(least.get(one), most.get(one))), None)
         if wrong is not None:
             message = f"`{wrong}` of `{low}` is not within `{high}`"
-            hint = "write each input in all profiles, with sizes that grow from `min` over `opt` to `max`"
+            hint = "write each input in all profiles, with sizes that do not shrink from `min` to `opt` to `max`"
             yield Fault(code="OB824", field="options", message=message, hint=hint)
             return
 

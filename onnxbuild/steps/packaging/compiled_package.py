@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.kind import Context, Fault, Runtime
-from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles
+from onnxbuild.steps.kind import Context, Fault, Runtime, all_needs
+from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles, in_package
 
 
 class CompiledParams(PackageParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -48,7 +48,7 @@ def _check(params: CompiledParams, context: Context) -> Iterator[Fault]:
     for name in params.graphs.values():
         if name in context.targets and not context.targets[name].backend:
             message = f"the package `compiled` takes compiled targets, and `{name}` is not compiled"
-            hint = "leave it out: `targets: […]`, or use `package: plain`"
+            hint = f"leave it out: {in_package('compiled')}; or use `package: plain`"
             yield Fault(code="OB762", field="targets", message=message, hint=hint)
 
 
@@ -61,7 +61,7 @@ def _client(params: CompiledParams, context: Context) -> CompiledClientParams:
 
 
 def _client_packages(params: Any) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(need for one in (params.runtimes or {}).values() for need in one.needs))
+    return tuple(dict.fromkeys(need for one in (params.runtimes or {}).values() for need in all_needs(one)))
 
 
 COMPILED = Package(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import UNSET, Meta, UnsetType, structs
 
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, Roles
+from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, Roles, in_package
 from onnxbuild.tables.publishing.model_packages import why_not_genai
 from onnxbuild.tables.tasks import has_cache
 
@@ -39,7 +39,7 @@ def _check(params: GenaiParams, context: Context) -> Iterator[Fault]:
     if [*params.graphs] != [_ONLY]:
         message = "`genai_config.json` describes one graph, so the package `genai` has one target and no other roles"
         first = next(iter(params.graphs.values()))
-        yield Fault(code="OB762", field="targets", message=message, hint=f"write `targets: [{first}]`")
+        yield Fault(code="OB762", field="targets", message=message, hint=f"write {in_package('genai', first)}")
     reason = _unfit(params, context)
     if reason is not None:
         message = f"onnxruntime-genai does not run the model: {reason}"

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from msgspec import UNSET, Meta, UnsetType, structs
 
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams
+from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, in_package
 
 
 class OrtPackageParams(PackageParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,7 +45,7 @@ def _check(params: OrtPackageParams, _context: Context) -> Iterator[Fault]:
         if others:
             listed = ", ".join(f"`{one}`" for one in others)
             message = f"ONNX Runtime selects `{first}`, the first variant for `{device}`, and never {listed}"
-            hint = "name the preferred target of each device first in `targets:`, and leave out the others"
+            hint = f"name the preferred target of each device: {in_package('ort-model-package')}"
             yield Fault(code="OB762", field="targets", message=message, severity="warning", hint=hint)
 
 

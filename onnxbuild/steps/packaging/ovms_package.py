@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.steps.packaging.model_repository import RepositoryParams, check_names, repository_roles
-from onnxbuild.steps.packaging.package_kind import Client, Package
+from onnxbuild.steps.packaging.package_kind import Client, Package, in_package
 
 
 class OvmsParams(RepositoryParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -37,7 +37,7 @@ def _check(params: OvmsParams, context: Context) -> Iterator[Fault]:
     for target in params.graphs.values():
         if target in context.targets and context.targets[target].device == "cuda":
             message = f"the target `{target}` is for CUDA, which OpenVINO does not use"
-            yield Fault(code="OB762", field="targets", message=message, hint="leave it out: `targets: […]`")
+            yield Fault(code="OB762", field="targets", message=message, hint=f"leave it out: {in_package('ovms')}")
 
 
 OVMS = Package(

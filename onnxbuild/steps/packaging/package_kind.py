@@ -212,11 +212,17 @@ def _trusted(context: Context) -> bool | UnsetType:
     return trusted(context) if context.trusts_code else UNSET
 
 
+def in_package(package: str, targets: str = "…") -> str:
+    """What a hint says to write so that only some targets go in. A bare `targets:` could be that of the model."""
+    return f"`{package}: {{targets: [{targets}]}}` under `package:`"
+
+
 def _check_any(package: Package, params: PackageParams) -> Iterator[Fault]:
     """OB760 for an empty `targets:`. A package without a graph would be written, and its client has nothing to load."""
     if params.targets is not UNSET and not params.targets:
         message = f"`targets:` of the package `{package.name}` names no target"
-        yield Fault(code="OB760", field="targets", message=message, hint="name one, or leave out `targets:` for all")
+        hint = "name one, or leave out the package's `targets:` for all"
+        yield Fault(code="OB760", field="targets", message=message, hint=hint)
 
 
 def _check_compiled(package: Package, params: PackageParams, context: Context) -> Iterator[Fault]:
@@ -257,7 +263,8 @@ def _check_roles(package: Package, params: PackageParams, context: Context) -> I
         if len(set(names)) > 1:
             listed = " and ".join(f"`{name}`" for name in names)
             message = f"{listed} would be the same file of the package `{package.name}`{_as(role)}"
-            hint = f"choose: `targets: [{names[0]}]`, or name the places: `targets: {{ROLE: {names[0]}, …}}`"
+            roles = f"`{package.name}: {{targets: {{ROLE: {names[0]}, …}}}}`"
+            hint = f"choose one: {in_package(package.name, names[0])}; or name the places: {roles}"
             yield Fault(code="OB761", field="targets", message=message, hint=hint)
 
 

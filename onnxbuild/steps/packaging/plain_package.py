@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, first_without_role
+from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, first_without_role, in_package
 
 
 class PlainParams(PackageParams, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -20,7 +20,7 @@ def _check(params: PlainParams, context: Context) -> Iterator[Fault]:
     """OB762 where optimum would not find the graphs: it opens a merged decoder under its usual name only."""
     if context.family == "encoder-decoder" and [*params.graphs] != [""]:
         message = "optimum opens the graphs of an encoder-decoder under their usual names only, so one target fits in"
-        yield Fault(code="OB762", field="targets", message=message, hint=f"write `targets: [{_first(params)}]`")
+        yield Fault(code="OB762", field="targets", message=message, hint=f"write {in_package('plain', _first(params))}")
 
 
 def _first(params: PlainParams) -> str:

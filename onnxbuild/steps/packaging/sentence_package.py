@@ -68,7 +68,9 @@ def _check(params: SentenceParams, context: Context) -> Iterator[Fault]:
         yield Fault(code="OB762", message=message, hint=hint)
     if "" not in params.graphs:
         message = "no target of the package `sentence-transformers` is `onnx/model.onnx`, which is loaded by default"
-        yield Fault(code="OB762", field="targets", message=message, hint='give one target the role `""`')
+        first = next(iter(params.graphs.values()))
+        hint = f'give one target the role `""`: `sentence-transformers: {{targets: {{"": {first}}}}}`'
+        yield Fault(code="OB762", field="targets", message=message, hint=hint)
     if context.files is not None and "tokenizer.json" not in context.files and "modules.json" in context.files:
         message = "the checkpoint has no `tokenizer.json`, which the loader without torch reads"
         hint = "save the tokenizer as a fast one: `AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(…)`"

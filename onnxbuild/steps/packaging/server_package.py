@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, first_without_role
+from onnxbuild.steps.packaging.package_kind import Client, Package, PackageParams, first_without_role, in_package
 from onnxbuild.tables.serving.served_tasks import DECODERS, ENCODERS
 from onnxbuild.tables.tasks import proper_name
 
@@ -39,7 +39,7 @@ def _check(params: ServerParams, context: Context) -> Iterator[Fault]:
     if [*params.graphs] != [""]:
         first = next(iter(params.graphs.values()))
         message = "the package `server` serves one target"
-        yield Fault(code="OB762", field="targets", message=message, hint=f"write `targets: [{first}]`")
+        yield Fault(code="OB762", field="targets", message=message, hint=f"write {in_package('server', first)}")
     if context.files is not None and "tokenizer.json" not in context.files:
         message = "the checkpoint has no `tokenizer.json`, which the server reads"
         hint = "save the tokenizer as a fast one: `AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(…)`"

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.needs.step_needs import PROGRAM
 from onnxbuild.steps.kind import Context, Fault, TargetFacts
-from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles
+from onnxbuild.steps.packaging.package_kind import Client, ClientParams, Package, PackageParams, Roles, in_package
 from onnxbuild.tables.publishing.javascript_dtypes import (
     BROWSERS,
     DEFAULT_DTYPES,
@@ -19,6 +19,7 @@ from onnxbuild.tables.publishing.javascript_dtypes import (
     OF_PRECISION,
     SUFFIXES,
     Dtype,
+    computes_wrong,
     dtypes_of,
     javascript_task,
     read_instead,
@@ -131,26 +132,31 @@ def _resolve(params: JavaScriptParams, context: Context) -> JavaScriptParams:
 
 def _check(params: JavaScriptParams, context: Context) -> Iterable[Fault]:
     """OB762, OB770 to OB775, OB777 and OB778: what the library cannot load, or would not find."""
-    if javascript_task(params.task) is None:
-        yield Fault(
-            code="OB770",
-            message=f"Transformers.js has no pipeline for the task `{params.task}`",
-            hint="package it as `plain`, and run its graphs with onnxruntime-web",
-        )
-        return
-    reads = read_instead(params.task, context.config)
-    if reads is not None:
-        yield Fault(
-            code="OB770",
-            message=f"the pipeline of Transformers.js for `{params.task}` reads text, and this model reads {reads}",
-            hint="package it as `plain`, and run its graphs with onnxruntime-web",
-        )
+    if (why := _why_not_run(params.task, context.config)) is not None:
+        yield Fault(code="OB770", message=why, hint=_instead(context.config))
         return
     yield from _check_dtypes(params, context)
     yield from _check_default(params)
     yield from _check_files(params, context)
     yield from _check_halves(params, context)
+    yield from _check_clients(params, context)
     yield from _check_kernels(params, context)
+
+
+def _why_not_run(task: str, config: Mapping[str, Any] | None) -> str | None:
+    """Why the library does not run the models of a task, or this one; None if it does."""
+    if javascript_task(task) is None:
+        return f"Transformers.js has no pipeline for the task `{task}`"
+    reads = read_instead(task, config)
+    if reads is None:
+        return None
+    return f"the pipeline of Transformers.js for `{task}` reads text, and this model reads {reads}"
+
+
+def _instead(config: Mapping[str, Any] | None) -> str:
+    if halves_of((config or {}).get("model_type")):
+        return "write `task: zero-shot-image-classification`, whose pipeline reads both; `halves` embed each alone"
+    return "package it as `plain`, and run its graphs with onnxruntime-web"
 
 
 def _check_dtypes(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
@@ -158,14 +164,16 @@ def _check_dtypes(params: JavaScriptParams, context: Context) -> Iterator[Fault]
         precision = context.targets[name].precision
         if dtype not in SUFFIXES or precision in NO_DTYPE:
             why = NO_DTYPE.get(precision, f"the library has no dtype for {precision}")
-            hint = "leave the target out"
+            hint = f"leave it out: {in_package('transformers.js')}"
             if precision not in NO_DTYPE:
-                hint = "leave the target out: `targets: […]`, or say what it is: `dtypes: {q8: …}`"
+                hint = f"leave it out: {in_package('transformers.js')}; or say what it is: `dtypes: {{q8: {name}}}`"
             field = "dtypes" if "dtypes" in context.written else "targets"
             yield Fault(code="OB762", field=field, message=f"the target `{name}`: {why}", hint=hint)
         elif context.targets[name].device == "cuda":
             message = f"the target `{name}` is for CUDA: its operators have no kernels in browsers"
-            yield Fault(code="OB762", field="targets", message=message, hint="leave it out: `targets: […]`")
+            yield Fault(
+                code="OB762", field="targets", message=message, hint=f"leave it out: {in_package('transformers.js')}"
+            )
         elif (context.targets[name].params_of("precision") or {}).get("keep_io_types") is False:
             message = f"the target `{name}` returns fp16, of which Transformers.js 3 reads other numbers"
             hint = "keep `keep_io_types: true`, which is the default"
@@ -193,14 +201,14 @@ def _check_default(params: JavaScriptParams) -> Iterator[Fault]:
 
 def _check_files(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
     """OB774 for a checkpoint without what the library needs to make inputs of text, images or audio."""
-    row = javascript_task(params.task)
+    row = javascript_task(params.task, context.config)
     if context.files is None or row is None:
         return
     names = context.files
-    if row.reads in {"text", "pair", "image-and-text"} and not any(_is_tokenizer(name) for name in names):
+    if row.reads_text and not any(_is_tokenizer(name) for name in names):
         hint = "add `tokenizer.json` and `tokenizer_config.json` to the checkpoint"
         yield Fault(code="OB774", message="the checkpoint has no tokenizer", hint=hint, of_source=True)
-    if row.reads in {"image", "audio", "image-and-text"} and not names.intersection(_PROCESSOR):
+    if row.reads_media and not names.intersection(_PROCESSOR):
         hint = "add `preprocessor_config.json` to the checkpoint: `processor.save_pretrained(…)` writes it"
         message = f"the checkpoint has no `preprocessor_config.json`, which models of {_modality(context)}s need"
         yield Fault(code="OB774", message=message, hint=hint, of_source=True)
@@ -231,13 +239,26 @@ def _modality(context: Context) -> str:
     return "picture" if row is None or row.modality != "audio" else "recording"
 
 
+def _check_clients(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
+    """OB775 for a client that computes other numbers from the graphs of this model type."""
+    model_type, library = (context.config or {}).get("model_type"), params.library or _NEWEST
+    for client in params.clients or ():
+        if computes_wrong(model_type, client, library):
+            message = f"Transformers.js {library} computes the graphs of `{model_type}` wrong with {client}"
+            yield Fault(code="OB775", field="clients", message=message, hint=f"leave `{client}` out")
+
+
 def _check_kernels(params: JavaScriptParams, context: Context) -> Iterator[Fault]:
     """OB775 for what a client is known to have no right kernel for, OB777 for what it rounds otherwise."""
     for dtype, name in params.graphs.items():
         target = context.targets[name]
         quantize = target.params_of("quantize") or {}
         if target.precision == "int8":
-            yield from _check_integers(dtype, quantize, params)
+            yield from _check_integers(dtype, quantize, params, context.config)
+        elif params.library == 3 and "webgpu" in (params.clients or ()) and _has_zero_points(quantize):  # noqa: PLR2004
+            message = f"`{dtype}`: Transformers.js 3 has no kernel for 4-bit weights with zero points with WebGPU"
+            hint = f"write `symmetric: true` in the target `{name}`, or `library: 4` in the package"
+            yield Fault(code="OB775", field="clients", message=message, hint=hint)
         elif _computes_in_integers(quantize):
             yield Fault(
                 code="OB777",
@@ -256,18 +277,26 @@ def _check_kernels(params: JavaScriptParams, context: Context) -> Iterator[Fault
             )
 
 
+def _has_zero_points(quantize: Mapping[str, Any]) -> bool:
+    """Whether weights in blocks have zero points; the floats of bitsandbytes have none."""
+    is_float = quantize.get("algorithm") in {"nf4", "fp4"}
+    return quantize.get("method") == "weight-only" and not is_float and not quantize.get("symmetric")
+
+
 def _computes_in_integers(quantize: Mapping[str, Any]) -> bool:
     """Whether products with weights in blocks are computed in int8; the floats of bitsandbytes never are."""
     is_float = quantize.get("algorithm") in {"nf4", "fp4"}
     return quantize.get("method") == "weight-only" and not is_float and quantize.get("accuracy_level", 0) != 0
 
 
-def _check_integers(dtype: str, quantize: Mapping[str, Any], params: JavaScriptParams) -> Iterator[Fault]:
+def _check_integers(
+    dtype: str, quantize: Mapping[str, Any], params: JavaScriptParams, config: Mapping[str, Any] | None
+) -> Iterator[Fault]:
     if quantize.get("method") != "dynamic":
         return
     signed = quantize.get("preset") != "avx2"
-    row = javascript_task(params.task)
-    convolves = row is not None and row.reads in {"image", "audio", "image-and-text"}
+    row = javascript_task(params.task, config)
+    convolves = row is not None and row.reads_media
     operators = quantize.get("operators") or ("Conv", "MatMul")
     if params.library == 3 and "webgpu" in (params.clients or ()):  # noqa: PLR2004 - a version
         message = f"`{dtype}`: Transformers.js 3 computes products of integers wrong with WebGPU"

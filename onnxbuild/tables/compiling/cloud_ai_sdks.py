@@ -45,10 +45,6 @@ SDKS: Mapping[str, CloudAiSdk] = {
     "1.23": _OF_1_22,
 }
 
-# A program of the platform SDK. Where it is on the PATH, compiled programs run on the card; `dev/`, beside the folder
-# that it is in, has the modules for Python.
-CARD_TOOL = "qaic-util"
-
 # What onnxbuild writes itself, and the param that stands for it: with `options`, the compiler would have two of them.
 # None: it is always written, and no param changes it.
 OWN_OPTIONS: Mapping[str, str | None] = {

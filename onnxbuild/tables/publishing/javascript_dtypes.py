@@ -76,17 +76,32 @@ MOST_CHUNKS = 100  # of external weights that the library looks for
 UNUSED_GRAPHS = ("decoder_model.onnx", "decoder_with_past_model.onnx")  # the library loads the merged decoder alone
 
 
+Reads = Literal["text", "pair", "image", "audio", "image-and-text", "image-and-points"]
+
+
 class JavaScriptTask(Struct, frozen=True, kw_only=True):
     """A task: the pipeline that runs its models, what they read, and the documentation's name of the pipeline.
 
-    `options`: what an example gives the pipeline besides its input; `given`: its input, if not the usual one.
+    `of_class`: the class that runs the models instead, where the library has no pipeline for them. `options`: what an
+    example gives the pipeline besides its input; `given`: its input, if not the usual one.
     """
 
-    pipeline: str
-    reads: Literal["text", "pair", "image", "audio", "image-and-text"]
+    pipeline: str = ""
+    reads: Reads
     documented: str
+    of_class: str = ""
     options: str = ""
     given: str = ""
+
+    @property
+    def reads_media(self) -> bool:
+        """Whether the models read images or audio, for which they need a processor."""
+        return self.reads not in {"text", "pair"}
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the models read text, for which they need a tokenizer."""
+        return self.reads in {"text", "pair", "image-and-text"}
 
 
 _TASKS: Mapping[str, JavaScriptTask] = {
@@ -148,23 +163,39 @@ _TASKS: Mapping[str, JavaScriptTask] = {
 }
 
 
-def javascript_task(task: str) -> JavaScriptTask | None:
-    """The row of a task, with or without a cache; None if no pipeline of the library runs its models."""
+# Model type → what runs it in place of the pipeline of its task, which for `feature-extraction` reads text.
+_BY_CLASS: Mapping[str, JavaScriptTask] = {
+    "sam": JavaScriptTask(of_class="SamModel", reads="image-and-points", documented="SamModel"),
+}
+
+
+def javascript_task(task: str, config: Mapping[str, Any] | None = None) -> JavaScriptTask | None:
+    """The row of a task, with or without a cache; None if the library neither has a pipeline for it nor a class."""
     row = TASKS.get(proper_name(task))
-    return None if row is None else _TASKS.get(row.name.removesuffix("-with-past"))
+    found = None if row is None else _TASKS.get(row.name.removesuffix("-with-past"))
+    if found is None or found.pipeline != "feature-extraction":
+        return found
+    return _BY_CLASS.get((config or {}).get("model_type", ""), found)
 
 
 # What the config of a model that reads no text has; one that reads text too has a vocabulary.
 _OF_IMAGES = frozenset({"image_size", "patch_size", "num_channels", "vision_config"})
 _OF_AUDIO = frozenset({"conv_dim", "num_mel_bins"})
 _OF_TEXT = frozenset({"vocab_size", "text_config"})
+# The parts of a model that reads text and something else, and what that is.
+_BESIDE_TEXT: Mapping[str, str] = {"vision_config": "text and images", "audio_config": "text and audio"}
+# The same by model type, for a config that does not list its parts.
+_TWO_TOWERS: Mapping[str, str] = {"clip": "text and images", "siglip": "text and images", "clap": "text and audio"}
 
 
 def read_instead(task: str, config: Mapping[str, Any] | None) -> str | None:
-    """What a feature extractor reads that is not text, which the pipeline of that task alone takes; None for text."""
-    row = javascript_task(task)
+    """What a feature extractor reads that is not text alone, as its pipeline does; None for text."""
+    row = javascript_task(task, config)
     if config is None or row is None or row.pipeline != "feature-extraction":
         return None
+    if "text_config" in config or config.get("model_type") in _TWO_TOWERS:
+        known = (reads for part, reads in _BESIDE_TEXT.items() if part in config)
+        return next(known, _TWO_TOWERS.get(config.get("model_type", "")))
     if _OF_AUDIO.intersection(config):
         return "audio"
     return "images" if _OF_IMAGES.intersection(config) and not _OF_TEXT.intersection(config) else None
@@ -177,17 +208,29 @@ def file_name(graph: str, dtype: str) -> str:
 
 # Operator → the clients without a kernel for it that is right, by the major version of the library. Where an operator
 # has kernels for some types of weights alone, `Operator:type` stands for one of them. In version 3, products of
-# integers with WebGPU are wrong by more than the largest number (measured with MiniLM and GPT-2, 3.8.1).
+# integers with WebGPU are wrong by more than the largest number (measured with MiniLM and GPT-2, 3.8.1), and weights of
+# 4 bits with zero points stop a session ("cannot convert shape").
 _NO_KERNEL: Mapping[str, Mapping[int, tuple[str, ...]]] = {
     "GatherBlockQuantized": {4: ("wasm", "webgpu")},
     "ConvInteger:int8": {3: ("node", "wasm", "webgpu")},
     "MatMulInteger": {3: ("webgpu",)},
+    "MatMulNBits:zero-points": {3: ("webgpu",)},
 }
 
 
 def without_kernel(operators: frozenset[str], client: str, major: int) -> tuple[str, ...]:
     """Those of the operators that a client has no right kernel for."""
     return tuple(sorted(name for name in operators if client in _NO_KERNEL.get(name, {}).get(major, ())))
+
+
+# Model type → the clients that compute other numbers from its graphs in every dtype, by the major version. The decoder
+# of SAM's masks is off by as much as its largest number with WebGPU in version 3, and its encoder is right.
+_WRONG_TYPES: Mapping[str, Mapping[int, tuple[str, ...]]] = {"sam": {3: ("webgpu",)}}
+
+
+def computes_wrong(model_type: str | None, client: str, major: int) -> bool:
+    """Whether a client computes other numbers from the graphs of a model type than ONNX Runtime does."""
+    return client in _WRONG_TYPES.get(model_type or "", {}).get(major, ())
 
 
 _HALVES = ("fp16", "q4f16", "q2f16")

@@ -191,7 +191,7 @@ def _measure_point(
         series = timing.measure(calls, warmup=params.warmup, iterations=params.iterations, rounds=params.rounds)
         where = {"stage": stage, **msgspec.to_builtins(point), "failed": failed}
         where |= {"threads_used": {engine.name: engine.threads_used() for engine in able}}
-        where |= _continued(variant, fed)
+        where |= _continued(variant, fed) | _ran_as(variant, stage, fed)
         results.append(where | _result(series, sample, stage, fed, own=variant.name, threads=point.threads))
         raw += [
             {"stage": stage, **msgspec.to_builtins(point), "engine": name, "rounds_ms": one.rounds}
@@ -204,6 +204,12 @@ def _continued(variant: Opened, feeds: Mapping[str, np.ndarray]) -> dict[str, An
     """The latency of a program that continues texts by itself; empty for any other variant."""
     statistics = variant.latency_after(feeds) if hasattr(variant, "latency_after") else {}
     return {"latency": statistics} if statistics else {}
+
+
+def _ran_as(variant: Opened, stage: str, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The calls that a program of fixed sizes has run for a sample of another shape; empty for any other variant."""
+    ran = variant.ran_as(stage, feeds) if hasattr(variant, "ran_as") else None
+    return {} if ran is None else {"ran_as": msgspec.to_builtins(ran)}
 
 
 def _why_not_run(engine: Engine, stage: str, fed: Mapping[str, np.ndarray]) -> str | None:
@@ -267,4 +273,4 @@ def _headline(results: Sequence[Mapping[str, Any]], own: str) -> dict[str, Any]:
         "baseline_p50_ms": engines[baseline]["p50_ms"] if baseline else None,
         "speedup": first["speedup"][baseline]["median"] if baseline else None,
         "contended": any(engine["contended"] for engine in engines.values()),
-    } | {name: first[name] for name in ("stage", "batch", "sequence", "threads")}
+    } | {name: first[name] for name in ("stage", "batch", "sequence", "threads", "ran_as") if name in first}

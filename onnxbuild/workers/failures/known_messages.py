@@ -102,10 +102,17 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         "OBE15",
+        r"429 (Client Error|Too Many Requests)",
+        "the Hub limits the rate of requests",
+        "wait some minutes, and run it again; with HF_TOKEN, the Hub allows more requests",
+        transient=True,
+    ),
+    Known(
+        "OBE15",
         r"couldn.t connect to|ConnectError|ConnectionError|Connection refused|Connection reset"
         r"|Name or service not known|Temporary failure in name resolution|Max retries exceeded"
         r"|ReadTimeout|ConnectTimeout|LocalEntryNotFoundError"
-        r"|50[0234] (Server Error|Client Error)|Bad Gateway|Service Unavailable|Gateway Time-?out|429 Client Error"
+        r"|50[0234] (Server Error|Client Error)|Bad Gateway|Service Unavailable|Gateway Time-?out"
         r"|IncompleteRead|RemoteProtocolError|Consistency check failed",
         "the Hub could not be reached",
         "check the network; HF_ENDPOINT sets another address",

@@ -23,6 +23,8 @@ def write_processor(config: Any, destination: Path) -> None:
         # Models that normalize each layer were trained with a mask, those that normalize a group without.
         masked = config.feat_extract_norm == "layer"
         Wav2Vec2FeatureExtractor(return_attention_mask=masked).save_pretrained(destination)
+    elif config.model_type == "sam":
+        _write_sam(config, destination)
     elif (size := _image_size(config)) is not None:
         kind = _IMAGE_PROCESSORS.get(config.model_type, "ViTImageProcessor")
         sides = {"height": size, "width": size}
@@ -52,6 +54,20 @@ def _write_whisper(config: Any, destination: Path) -> None:
     # The encoder halves the number of frames, and each hop gives one frame.
     seconds = max(1, 2 * config.max_source_positions * default.hop_length // default.sampling_rate)
     WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds).save_pretrained(destination)
+
+
+def _write_sam(config: Any, destination: Path) -> None:
+    """The longer side becomes as long as the encoder's image, and the shorter one is padded."""
+    from transformers import SamImageProcessor, SamProcessor
+
+    size, mask = config.vision_config.image_size, config.prompt_encoder_config.image_embedding_size * 4
+    processor = SamImageProcessor(
+        size={"longest_edge": size},
+        pad_size={"height": size, "width": size},
+        mask_size={"longest_edge": mask},
+        mask_pad_size={"height": mask, "width": mask},
+    )
+    SamProcessor(processor).save_pretrained(destination)
 
 
 def _image_size(config: Any) -> int | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from onnxbuild.workers.fetch.whole_checkpoint import whole
 from onnxbuild.workers.folders.model_files import copy_files, files_below
 from onnxbuild.workers.folders.model_graphs import check_one_model, data_below
 from onnxbuild.workers.libraries.hub_access import DEFAULT_ENDPOINT, keep_token_at
+from onnxbuild.workers.libraries.hub_tries import LIMITED, again, is_limited_or_cut, status_of
 
 
 def run(params: FetchParams, inputs: Mapping[str, Path], outputs: Mapping[str, Path], progress: Tell) -> Facts:
@@ -63,7 +65,9 @@ class _Repository(NamedTuple):
         with tempfile.TemporaryDirectory(prefix="onnxbuild-fetch-") as scratch:
             for name in wanted:
                 self.tell(f"downloading {name}", done, total)
-                _move(hf_hub_download(self.name, name, local_dir=scratch, **self.place), destination / name)
+                # Each try continues what is in `scratch`.
+                take = functools.partial(hf_hub_download, self.name, name, local_dir=scratch, **self.place)
+                _move(_patiently(take, self.tell), destination / name)
                 done += self.sizes.get(name, 0)
         self.tell(f"downloaded {len(wanted)} files", total, total)
 
@@ -107,9 +111,21 @@ def _opened(params: FetchParams, tell: Tell) -> _Repository:
     repo = params.repo.removeprefix(DATASETS)
     place = {"revision": params.revision, "repo_type": "dataset" if rows else "model"}
     tell(f"listing the files of {repo}")
-    listing = HfApi(**access).repo_info(repo, files_metadata=True, **place)
+    look = functools.partial(HfApi(**access).repo_info, repo, files_metadata=True, **place)
+    listing = _patiently(look, tell)
     sizes = {sibling.rfilename: sibling.size or 0 for sibling in listing.siblings or ()}
     return _Repository(repo, sizes, {**access, **place}, tell)
+
+
+def _patiently(call: Callable[[], Any], tell: Tell) -> Any:
+    """The result of a request, after the waits that the Hub asks for. Errors: CheckFailed OBE15 if it still refuses."""
+    try:
+        return again(call, is_limited_or_cut, tell)
+    except Exception as error:
+        if status_of(error) != LIMITED:
+            raise
+        hint = "wait some minutes, and run it again; with HF_TOKEN, the Hub allows more requests"
+        raise CheckFailed("OBE15", "the Hub limits the rate of requests", notes=[("hint", hint)]) from error
 
 
 def _data(destination: Path, sizes: Mapping[str, int]) -> frozenset[str]:

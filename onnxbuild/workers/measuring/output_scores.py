@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -12,6 +13,8 @@ from onnxbuild.workers.measuring import metrics
 LOGITS = "logits"
 LOSSES = "losses of tokens"  # beside the outputs: -log p of the token that follows each token of a text
 OF_FILE = "::"  # between the name of a file and that of an output, where several graphs are joined
+
+WORST = 1e30  # the loss of a part that makes an output infinite or not a number
 
 # Vectors kept from each output of one pass: the logits of 40 texts and 50,000 words are 8 MB a row of all texts.
 _VECTORS = 8
@@ -97,6 +100,11 @@ def _each(exact: Outputs, found: Outputs, name: str, measure: Any) -> Iterator[n
         for one, other in zip(exact, found, strict=True)
         if name in one
     )
+
+
+def noted_scores(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Scores as a journal gives them back: JSON has neither NaN nor infinity, and has nothing in their place."""
+    return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 def loss_of(found: Mapping[str, float]) -> float:

@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Struct
 
 from onnxbuild.protocol import Facts, Tell
+from onnxbuild.steps.compiling.backend_kind import HOST_DOUBLE
 from onnxbuild.steps.packaging.compiled_package import CompiledClientParams
 from onnxbuild.workers.engines.compiled.compiled_model import Where
-from onnxbuild.workers.engines.compiled.open_variant import HOST_DOUBLE, checked_record, open_compiled, why_skipped
+from onnxbuild.workers.engines.compiled.open_variant import checked_record, open_compiled, why_skipped
 from onnxbuild.workers.package.client_checks import reported
 
 

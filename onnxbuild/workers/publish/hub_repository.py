@@ -7,14 +7,18 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.difference import Difference, RemoteFile, difference
+from onnxbuild.publishing.other_publication import other_publication
 from onnxbuild.publishing.sha256_sums import sha256_of_bytes
-from onnxbuild.publishing.uploaded_files import SUMS, LocalFile, Upload, listed
+from onnxbuild.publishing.uploaded_files import ACCOUNT, SUMS, LocalFile, Upload, listed
 from onnxbuild.steps.publish import PublishParams
-from onnxbuild.workers.publish.hub_failures import again, explained, is_stale
+from onnxbuild.workers.libraries.hub_tries import again
+from onnxbuild.workers.publish.hub_failures import explained, is_stale
 from onnxbuild.workers.publish.hub_session import Connected, connected, identified
+from onnxbuild.workers.publish.others_files import check_others
 
 # https://huggingface.co/docs/hub/storage-limits: a single file may have 50 GB at most.
 LARGEST_FILE = 50 * 10**9
@@ -27,6 +31,7 @@ class _State(NamedTuple):
 
     head: str
     changes: Difference
+    is_first: bool
 
 
 def publish_to_hub(params: PublishParams, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
@@ -84,7 +89,9 @@ def _state(api: Any, repo: str, upload: Upload, revision: str = "main") -> _Stat
     for name in (*changes.replaced, *changes.deleted) if before is not None else ():
         if not remote[name].sha256:  # an edited card is small, and its id in git tells nothing about who wrote it
             remote[name] = RemoteFile(remote[name].size, sha256_of_bytes(_content(api, repo, head, name)))
-    return _State(head, difference(upload, remote, before))
+    changes = difference(upload, remote, before)
+    other = other_publication(_content(api, repo, head, ACCOUNT), upload) if ACCOUNT in changes.replaced else ""
+    return _State(head, replace(changes, other=other), is_first=before is None)
 
 
 def _required(state: _State | None, repo: str) -> _State:
@@ -138,14 +145,6 @@ def _may_write(hub: Connected, repo: str, *, owned: bool) -> None:
         raise CheckFailed("OBE201", message, notes=[("hint", hint)])
 
 
-def _check_foreign(params: PublishParams, changes: Difference) -> None:
-    if changes.foreign and params.overwrite is not True:
-        names = ", ".join(changes.foreign[:8])
-        hint = "take the change into the package, or write `overwrite: true` in `publish:`"
-        message = f"somebody has changed {names} in {params.hub} since the last publish"
-        raise CheckFailed("OBE205", message, notes=[("hint", hint)])
-
-
 def _check_tag(api: Any, params: PublishParams, upload: Upload) -> None:
     """Errors: CheckFailed OBE205 if the tag of the manifest already names other content."""
     if params.tag is UNSET:
@@ -164,7 +163,7 @@ def _check_tag(api: Any, params: PublishParams, upload: Upload) -> None:
 
 def _committed(api: Any, params: PublishParams, upload: Upload, state: _State, tell: Tell) -> tuple[str, _State]:
     for attempt in range(1, _TRIES + 1):
-        _check_foreign(params, state.changes)
+        check_others(params, state.changes, is_first=state.is_first)
         try:
             commit = _commit(api, params.hub, upload, state, tell).oid
         except Exception as error:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from onnxbuild import secrets
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.workers.libraries.hub_access import DEFAULT_ENDPOINT, keep_token_at
-from onnxbuild.workers.publish.hub_failures import again
+from onnxbuild.workers.libraries.hub_tries import again
 
 
 class Connected(NamedTuple):

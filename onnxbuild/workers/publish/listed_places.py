@@ -7,21 +7,20 @@ and removes all of it. A list with two digests for a file tells readers that an 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from onnxbuild.printable import printable
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.bucket_files import WITHOUT_KEYS, BucketFiles
 from onnxbuild.publishing.difference import Difference
 from onnxbuild.publishing.plain_places import FolderFiles, PlainPlace, compared
-from onnxbuild.publishing.uploaded_files import ACCOUNT, SUMS, Listing, LocalFile, Upload, sums_under_way
+from onnxbuild.publishing.uploaded_files import SUMS, Listing, LocalFile, Upload, sums_under_way
 from onnxbuild.regular_files import is_behind_link
 from onnxbuild.steps.publish import PublishParams
+from onnxbuild.workers.publish.others_files import check_others
 
 
 class Place(PlainPlace, Protocol):
@@ -55,10 +54,7 @@ def publish_listed(params: PublishParams, upload: Upload, tell: Tell) -> tuple[F
 
 def _published(place: Place, params: PublishParams, upload: Upload, tell: Tell) -> Difference:
     before, changes = compared(place, upload)
-    if changes.foreign and params.overwrite is not True:
-        raise _changed_by_others(params, changes, before)
-    if ACCOUNT in changes.replaced and params.overwrite is not True:
-        _check_model(place, params, upload)
+    check_others(params, changes, is_first=before is None)
     _check_links(place, params, changes)
     if not changes.is_empty:
         _write(place, upload, changes, before or {}, tell)
@@ -75,34 +71,6 @@ def _write(place: Place, upload: Upload, changes: Difference, before: Listing, t
     for name in changes.deleted:
         place.remove(name)
     place.write(SUMS, upload.files[SUMS])
-
-
-def _changed_by_others(params: PublishParams, changes: Difference, before: Listing | None) -> CheckFailed:
-    others = ", ".join(changes.foreign[:8])
-    message = f"somebody has changed {others} in {params.shown} since the last publish"
-    hint = "take the change into the package, or write `overwrite: true` in `publish:`"
-    if before is None:
-        message = f"{params.shown} has files of these names, which no publish has written: {others}"
-        hint = "name another folder, or write `overwrite: true` in `publish:`"
-    return CheckFailed("OBE205", message, notes=[("hint", hint)])
-
-
-def _check_model(place: Place, params: PublishParams, upload: Upload) -> None:
-    """Errors: CheckFailed OBE205 for a place with the publication of another model."""
-    there, here = _model_in(place.read(ACCOUNT) or b""), _model_in(upload.files[ACCOUNT].read())
-    if there and here and there != here:
-        message = f"{params.shown} has a publication of the model `{there}`, and this one is of `{here}`"
-        hint = "name another folder, or write `overwrite: true` in `publish:`"
-        raise CheckFailed("OBE205", message, notes=[("hint", hint)])
-
-
-def _model_in(account: bytes) -> str:
-    """The name of the model in an `onnxbuild.json`; empty if it does not say."""
-    try:
-        name = json.loads(account)["model"]
-    except (ValueError, RecursionError, KeyError, TypeError):
-        return ""
-    return printable(name) if isinstance(name, str) else ""
 
 
 def _check_links(place: Place, params: PublishParams, changes: Difference) -> None:

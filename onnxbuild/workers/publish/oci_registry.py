@@ -12,10 +12,12 @@ from typing import Any
 
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.publishing.bucket_files import AbsentError
-from onnxbuild.publishing.difference import Difference, as_listed, difference
-from onnxbuild.publishing.registry_files import TITLE, layers_of, opened_registry
+from onnxbuild.publishing.difference import Difference
+from onnxbuild.publishing.registry_files import TITLE, compared_artifact, opened_registry
 from onnxbuild.publishing.sha256_sums import sha256_of_bytes
 from onnxbuild.publishing.uploaded_files import LocalFile, Upload
+from onnxbuild.steps.publish import PublishParams
+from onnxbuild.workers.publish.others_files import check_others
 
 ARTIFACT = "application/vnd.onnxbuild.package.v1"
 _TYPES = {".json": "application/json", ".md": "text/markdown", ".txt": "text/plain"}
@@ -23,34 +25,37 @@ _EMPTY = b"{}"  # the config of an artifact that has none
 _WHOLE = 256 << 20  # bytes up to which a blob is sent at once: oras reads it into memory
 
 
-def publish_to_registry(image: str, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
-    """Push what the registry lacks, and the manifest. Errors: CheckFailed OBE201, OBE207; AbsentError without oras."""
+def publish_to_registry(params: PublishParams, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
+    """Push what the registry lacks, and the manifest.
+
+    Errors: CheckFailed OBE201, OBE205, OBE207; AbsentError without oras.
+    """
     try:
         import oras.auth
     except ImportError:
         raise AbsentError("oras") from None
     try:
-        return _pushed(image, upload, tell)
+        return _pushed(params, upload, tell)
     except (OSError, ValueError, oras.auth.AuthenticationException) as error:
         denied = isinstance(error, oras.auth.AuthenticationException) or "authentication" in str(error)
         hint = "log in with `oras login` or `docker login`" if denied else "run it again: blobs that arrived are kept"
-        message = f"the registry of {image} does not take the artifact: {error}"
+        message = f"the registry of {params.oci} does not take the artifact: {error}"
         code = "OBE201" if denied else "OBE207"
         raise CheckFailed(code, message, notes=[("hint", hint)], transient=not denied) from error
 
 
-def _pushed(image: str, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
-    registry, container = opened_registry(image)
-    there = layers_of(registry, container)
-    changes = difference(upload, there, as_listed(there))
+def _pushed(params: PublishParams, upload: Upload, tell: Tell) -> tuple[Facts, Difference]:
+    registry, container = opened_registry(params.oci)
+    changes = compared_artifact(registry, container, upload)
+    check_others(params, changes)
     if changes.is_empty:
-        return {"url": f"oci://{image}"}, changes
+        return {"url": f"oci://{params.oci}"}, changes
     layers = [_layer(name, file) for name, file in upload.files.items()]
     for number, (layer, file) in enumerate(zip(layers, upload.files.values(), strict=True)):
         tell(f"uploading {layer['annotations'][TITLE]}", number, len(layers))
         _put(registry, container, layer, file)
     _push_manifest(registry, container, upload, layers)
-    return {"url": f"oci://{image}"}, changes
+    return {"url": f"oci://{params.oci}"}, changes
 
 
 def _layer(name: str, file: LocalFile) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _sent(params: PublishParams, upload: Upload, tell: Tell) -> tuple[Facts, Dif
     if params.destination == "oci":
         from onnxbuild.workers.publish.oci_registry import publish_to_registry
 
-        return publish_to_registry(params.oci, upload, tell)
+        return publish_to_registry(params, upload, tell)
     return publish_listed(params, upload, tell)
 
 

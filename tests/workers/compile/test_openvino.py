@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from token_model import OUT, token_model
@@ -173,6 +175,75 @@ def test_operations_stay_in_float_until_a_bound_holds(model: Path, compiled: Com
         found(">= 0.99999999")
     assert failed.value.failure.code == "OBE115"
     assert "no mix of int8 and float keeps the bounds; the nearest of " in failed.value.failure.message
+
+
+# The search in a process that waits for a line after each thing that it tells.
+KILLED = """
+import sys
+from pathlib import Path
+import msgspec
+from onnxbuild.steps.compiling.openvino_backend import OpenvinoParams
+from onnxbuild.workers.compile.openvino import openvino_worker
+
+def tell(what, *_numbers):
+    print(what, flush=True)
+    sys.stdin.readline()
+
+params = msgspec.json.decode(sys.argv[1], type=OpenvinoParams)
+source, output, journal = map(Path, sys.argv[2:])
+openvino_worker.run(params, {"model": source}, {"model": output, "journal": journal}, tell)
+"""
+
+
+def told(model: Path, folder: Path, params: OpenvinoParams, journal: Path, *, until: str) -> list[str]:
+    """What is measured in a process that is killed when it tells that it begins something."""
+    folder.mkdir()
+    arguments = [msgspec.json.encode(params).decode(), *map(str, (model, folder, journal))]
+    lines = []
+    command = [sys.executable, "-c", KILLED, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.strip().partition(": ")[2])
+            if lines[-1].startswith(until):
+                process.kill()  # SIGKILL
+                break
+            process.stdin.write("\n")
+    assert process.returncode == -signal.SIGKILL
+    return [line for line in lines if line.startswith(("trial", "sensitivity"))]
+
+
+def resumed(model: Path, folder: Path, params: OpenvinoParams, **outputs: Path) -> tuple[list[str], Any, np.ndarray]:
+    """What is measured, what is found, and what the result computes."""
+    folder.mkdir()
+    said: list[str] = []
+    facts = openvino_worker.run(
+        params, {"model": model}, {"model": folder, **outputs}, lambda what, *_: said.append(what)
+    )
+    found = {name: value for name, value in facts["files"]["model.onnx"].items() if name != "bytes"}
+    values = open_variant(folder, threads=1).run("forward", feeds())["last_hidden_state"]
+    return [one.partition(": ")[2] for one in said if ": " in one], found, values
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_killed_search_continues_and_gives_the_same_model(model: Path, tmp_path: Path) -> None:
+    params = OpenvinoParams(quantize="int8", subject_to={"cosine_mean": ">= 0.99993"}, samples=9)
+    journal = tmp_path / "journal"
+    journal.mkdir()
+    first = told(model, tmp_path / "first", params, journal, until="sensitivity of operation 2")
+    again, found, values = resumed(model, tmp_path / "again", params, journal=journal)
+    whole, expected, exact = resumed(model, tmp_path / "whole", params)
+    # The process begins with what the one before was killed in, and measures nothing twice.
+    assert (first[0], again[0]) == ("trial 1: 0 operations in float", first[-1])
+    assert [*first[:-1], *again] == whole
+    assert len(whole) == len(set(whole)) > len(first) + 1
+    assert found == expected
+    assert np.array_equal(values, exact)
+    # A process that is killed while it writes the result has measured everything.
+    nothing, found, values = resumed(model, tmp_path / "kept", params, journal=journal)
+    assert (nothing, found) == ([], expected)
+    assert np.array_equal(values, exact)
 
 
 def test_an_axis_that_no_input_has_is_named(compiled: Compiled) -> None:
@@ -364,9 +435,11 @@ def test_a_prepared_variant_says_what_is_still_to_be_done() -> None:
 
 def test_a_library_of_a_plugin_has_no_script() -> None:
     from onnxbuild.needs.step_needs import FILE, PROGRAM
+    from onnxbuild.planning.action_graph import Action
     from onnxbuild.rules.compiling.compile_rules import _way_out
 
-    assert "compile.sh" in _way_out(f"{PROGRAM}chipc", "chipc", has_script=False)
-    assert "compile.sh" in _way_out("openvino", "openvino", has_script=True)
-    assert "compile.sh" not in _way_out("chips", "chips", has_script=False)
-    assert "install" not in _way_out(f"{FILE}/dev/kfd", "/dev/kfd", has_script=True)
+    action = Action(id="minilm/cpu:compile", kind="compile", params={}, inputs={})
+    assert "compile.sh" in _way_out(f"{PROGRAM}chipc", "chipc", action, has_script=False)
+    assert "compile.sh" in _way_out("openvino", "openvino", action, has_script=True)
+    assert "compile.sh" not in _way_out("chips", "chips", action, has_script=False)
+    assert "install" not in _way_out(f"{FILE}/dev/kfd", "/dev/kfd", action, has_script=True)

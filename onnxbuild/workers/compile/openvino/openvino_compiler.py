@@ -21,6 +21,9 @@ import numpy as np
 
 Feeds = Mapping[str, np.ndarray]
 
+# Gives the value of a name: what it finds, or what was found before an action was killed.
+Noted = Callable[[str, Callable[[], Any]], Any]
+
 CALIBRATION, JUDGES = ".calibration.npz", ".judges.npz"  # end the names of the files of what a graph is fed
 _CI = "CI"
 _UNLIMITED = -1
@@ -47,8 +50,18 @@ class Order(NamedTuple):
     outputs: Sequence[str]
 
 
+def find_anew(_name: str, find: Callable[[], Any]) -> Any:
+    """Find every value: nothing was noted."""
+    return find()
+
+
 def compile_graph(
-    graph: Path, place: Path, order: Order, texts: Texts, tell: Callable[[str], Any] = print
+    graph: Path,
+    place: Path,
+    order: Order,
+    texts: Texts,
+    tell: Callable[[str], Any] = print,
+    noted: Noted = find_anew,
 ) -> dict[str, Any]:
     """Write the IR and the blob of a graph beside `place`, and return what was found while it became integers.
 
@@ -61,7 +74,7 @@ def compile_graph(
     facts: dict[str, Any] = {}
     if "quantize" in order.settings or "weights" in order.settings:
         with _quiet_nncf():
-            model, facts = _integers(model, order, texts, tell)
+            model, facts = _integers(model, order, texts, tell, noted)
     if "bounds" in order.settings:
         _bound(model, order.settings["bounds"], order.axes)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +87,9 @@ def compile_graph(
     return facts
 
 
-def _integers(model: Any, order: Order, texts: Texts, tell: Callable[[str], Any]) -> tuple[Any, dict[str, Any]]:
+def _integers(
+    model: Any, order: Order, texts: Texts, tell: Callable[[str], Any], noted: Noted
+) -> tuple[Any, dict[str, Any]]:
     import nncf
 
     settings = order.settings
@@ -88,7 +103,7 @@ def _integers(model: Any, order: Order, texts: Texts, tell: Callable[[str], Any]
         return products_in_int8(model, feeds, settings), {}
     from onnxbuild.workers.compile.openvino.int8_search import searched
 
-    return searched(model, order, feeds, list(texts.judges()), tell)
+    return searched(model, order, feeds, list(texts.judges()), tell, noted)
 
 
 def products_in_int8(

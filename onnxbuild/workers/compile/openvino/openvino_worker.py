@@ -15,10 +15,12 @@ from msgspec import UNSET
 from onnxbuild.protocol import CheckFailed, Facts, Tell
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage, CompilerOfRecord
 from onnxbuild.steps.compiling.openvino_backend import OPENVINO, OpenvinoParams, is_single
+from onnxbuild.steps.kind import JOURNAL
 from onnxbuild.workers.compile.openvino import openvino_compiler
-from onnxbuild.workers.compile.openvino.openvino_compiler import CALIBRATION, JUDGES, EmptyBlob, Order, Texts
+from onnxbuild.workers.compile.openvino.openvino_compiler import CALIBRATION, JUDGES, EmptyBlob, Noted, Order, Texts
 from onnxbuild.workers.compile.worker import finish, stages_in, write_script
 from onnxbuild.workers.engines.compiled.needs_here import absent_here
+from onnxbuild.workers.folders.journal import Journal
 from onnxbuild.workers.folders.model_files import copy_model_file
 from onnxbuild.workers.folders.model_graphs import data_below
 from onnxbuild.workers.model_folder.decoders import graphs_to_change
@@ -51,7 +53,7 @@ def run(params: OpenvinoParams, inputs: Mapping[str, Path], outputs: Mapping[str
     if absent is not None:
         record = _prepare(params, inputs, folder, names, record)
         return finish(source, folder, record, files={name: {"bytes": _size(folder, name)} for name in names})
-    record, found = _compile_all(params, inputs, folder, names, record, progress)
+    record, found = _compile_all(params, inputs, folder, names, record, progress, Journal(outputs.get(JOURNAL)))
     files = {name: {"bytes": _size(folder, name), **found[name]} for name in names}
     return finish(source, folder, record, files=files)
 
@@ -128,6 +130,7 @@ def _compile_all(
     names: Sequence[str],
     record: CompiledRecord,
     progress: Tell,
+    journal: Journal,
 ) -> tuple[CompiledRecord, dict[str, dict[str, Any]]]:
     """Compile each graph; the record with the version of OpenVINO, and what was found by name of a graph."""
     import openvino
@@ -138,7 +141,8 @@ def _compile_all(
         order = _order(record, _blob(name))
         tell = partial(_tell, progress, name, done, len(names))
         with _calibrating(params):
-            found[name] = _compile(inputs["model"] / name, folder / name, order, texts(name), tell)
+            noted = partial(_noted, journal, name)
+            found[name] = _compile(inputs["model"] / name, folder / name, order, texts(name), tell, noted)
     settings = {"bounds": dict(params.bounds)} if params.bounds else {}  # the rest is done
     compiler = CompilerOfRecord(name="openvino", version=openvino.__version__)
     return msgspec.structs.replace(record, compiler=compiler, settings=settings), found
@@ -156,16 +160,20 @@ def _tell(progress: Tell, name: str, done: int, of: int, what: str) -> None:
     progress(f"{name}: {what}", done, of)
 
 
+def _noted(journal: Journal, graph: str, name: str, find: Callable[[], Any]) -> Any:
+    return journal.noted(f"{graph}: {name}", find)
+
+
 def _order(record: CompiledRecord, file: str) -> Order:
     stage = next(one for one in record.stages.values() if one.file == file)
     axes = {name: one.shape for name, one in stage.inputs.items()}
     return Order(record.settings, record.properties, record.device, axes, tuple(stage.outputs))
 
 
-def _compile(graph: Path, place: Path, order: Order, texts: Texts, tell: Any) -> dict[str, Any]:
+def _compile(graph: Path, place: Path, order: Order, texts: Texts, tell: Any, noted: Noted) -> dict[str, Any]:
     """Compile one graph. Errors: CheckFailed OBE238 with the words of OpenVINO or NNCF, OBE236 for an empty blob."""
     try:
-        return openvino_compiler.compile_graph(graph, place, order, texts, tell)
+        return openvino_compiler.compile_graph(graph, place, order, texts, tell, noted)
     except EmptyBlob as error:
         raise CheckFailed("OBE236", str(error)) from error
     except CheckFailed:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import Struct
+
+from onnxbuild.protocol import CheckFailed
 
 SPECIALIZATIONS, CUSTOM_IO = "specializations.json", "custom_io.yaml"
 STATE = "_RetainedState"
@@ -30,10 +33,21 @@ class Specialization(Struct, frozen=True):
 
 
 def read_specializations(folder: Path) -> tuple[Specialization, ...]:
-    """The specializations of a folder, of either form."""
-    rows = msgspec.json.decode((folder / SPECIALIZATIONS).read_bytes())["specializations"]
-    parts = [(row.get("name"), row["symbols"]) if "symbols" in row else (None, row) for row in rows]
-    return tuple(Specialization(name, {key: int(value) for key, value in symbols.items()}) for name, symbols in parts)
+    """The specializations of a folder, of either form. Errors: CheckFailed OBE234 for a file that has none."""
+    try:
+        rows = msgspec.json.decode((folder / SPECIALIZATIONS).read_bytes())["specializations"]
+        found = tuple(map(_specialization, rows))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = ()
+    if not found:
+        message = f"`{SPECIALIZATIONS}` has no shapes that can be read, without which the program cannot be run"
+        raise CheckFailed("OBE234", message, notes=[("hint", "compile it again")])
+    return found
+
+
+def _specialization(row: Mapping[str, Any]) -> Specialization:
+    name, symbols = (row.get("name"), row["symbols"]) if "symbols" in row else (None, row)
+    return Specialization(name, {key: int(value) for key, value in symbols.items()})
 
 
 def read_custom_io(folder: Path) -> dict[str, str]:

@@ -14,13 +14,12 @@ import numpy as np
 import onnxruntime
 
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.steps.compiling.backend_kind import HOST_DOUBLE
 from onnxbuild.workers.compile.qaic.card_program import STATE, Specialization, read_custom_io, read_specializations
 from onnxbuild.workers.compile.qaic.skipped_places import marks_padding_by_index, rewrite
 from onnxbuild.workers.compile.qaic.state_rounding import ROUNDING
 from onnxbuild.workers.engines.compiled.stage_feeds import NUMPY_TYPES
 from onnxbuild.workers.engines.onnxruntime_engine import open_session
-
-HOST_DOUBLE = "host double"
 
 
 class HostDouble:

@@ -1,6 +1,6 @@
 """Runs a variant for Cloud AI 100 as validate, benchmark and generate ask for it.
 
-What is compiled runs on the card, where the SDK of a card is on the PATH. Anything else runs in the host double.
+What is compiled runs on a card, where the SDK finds one that is ready. Anything else runs in the host double.
 
 A program answers for the last token of a run alone. A validation wants every token, so a text is read twice: in chunks,
 as a prompt is, and token by token, as an answer is. Where a chunk ends, its own answer counts. So both are compared.
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.steps.compiling.backend_kind import Place
+from onnxbuild.steps.compiling.backend_kind import HOST_DOUBLE, Place
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
 from onnxbuild.workers.compile.qaic.card.card_session import CardSession
 from onnxbuild.workers.compile.qaic.card.sdk_modules import has_card, sdk_modules
@@ -33,7 +33,7 @@ _CONTINUED = 32  # tokens by which a benchmark continues a sample
 class QaicModel(CompiledModel):
     """The engine of a variant for Cloud AI 100."""
 
-    place: ClassVar[Place] = "host double"
+    place: ClassVar[Place] = HOST_DOUBLE
 
     def __init__(self, folder: Path, record: CompiledRecord, *, threads: int) -> None:
         """Open the program on a card, or its graph under the contract of the program.

@@ -13,6 +13,7 @@ from msgspec import Struct
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.backend_kind import Place
 from onnxbuild.steps.compiling.compiled_record import RECORD, CompiledRecord, CompiledStage, loading_digest
+from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes, RanAs
 from onnxbuild.workers.engines.compiled.stage_feeds import complete_feeds
 from onnxbuild.workers.engines.engine import Arrays, Device, InputSpec
 
@@ -81,6 +82,15 @@ class CompiledModel:
     def output_axes(self, stage: str) -> Mapping[str, int]:
         """The number of axes of each output of a stage, by name."""
         return {name: len(shape) for name, shape in self.record.stages[stage].outputs.items()}
+
+    def fixed_shapes(self, stage: str) -> FixedShapes | None:  # noqa: ARG002 - a subclass may have one for each stage
+        """The sizes to which the samples of a stage are filled up; None if it takes other sizes."""
+        return None
+
+    def ran_as(self, stage: str, feeds: Arrays) -> RanAs | None:
+        """How a stage runs a sample of another shape than its own; None if it runs the sample as it is."""
+        fixed = self.fixed_shapes(stage)
+        return None if fixed is None else fixed.ran_as(self.record.stages[stage], feeds)
 
     def complete(self, stage: str, feeds: Arrays) -> dict[str, np.ndarray]:
         """Exactly what the stage takes, from feeds that may contain more or lack a past."""

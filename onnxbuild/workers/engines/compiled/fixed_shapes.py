@@ -18,6 +18,14 @@ from onnxbuild.steps.compiling.compiled_record import CompiledStage
 Call = Callable[[Mapping[str, np.ndarray]], Sequence[Any]]
 
 
+class RanAs(Struct, frozen=True, kw_only=True):
+    """The calls that run a sample in a program of fixed sizes, and the size of each."""
+
+    batch: int
+    sequence: int
+    calls: int
+
+
 class FixedShapes(Struct, frozen=True):
     """The size of each named dimension of a graph, such as `batch_size: 1` and `sequence_length: 128`.
 
@@ -45,6 +53,17 @@ class FixedShapes(Struct, frozen=True):
             return [np.concatenate(one) if len(parts) > 1 else one[0] for one in zip(*parts, strict=True)]
 
         return run
+
+    def ran_as(self, stage: CompiledStage, feeds: Mapping[str, np.ndarray]) -> RanAs | None:
+        """How a sample is run, where that is another shape than its own; None if it fits as it is."""
+        actual = _actual({name: one.shape for name, one in stage.inputs.items()}, feeds)
+        filled = {name: self.sizes.get(name, size) for name, size in actual.items()}
+        if filled == actual:
+            return None
+        rows, size = actual.get(self.rows, 1), filled.get(self.rows, 1)
+        lengths = {name: one for name, one in filled.items() if name != self.rows}
+        changed = [one for name, one in lengths.items() if one != actual[name]]
+        return RanAs(batch=size, sequence=max(changed or lengths.values(), default=1), calls=-(-rows // size))
 
     def padded(self, feeds: Mapping[str, np.ndarray], inputs: Mapping[str, Sequence[int | str]]) -> dict[str, Any]:
         """Feeds of at most these sizes, filled up with zeros."""

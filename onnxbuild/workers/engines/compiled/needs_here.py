@@ -10,8 +10,13 @@ from onnxbuild.needs.step_needs import first_absent, need_name
 
 def absent_here(needs: Iterable[str]) -> str | None:
     """The first of some needs that is absent here, as a person calls it; None if all are there."""
-    absent = first_absent(needs, version_here)
+    absent = need_absent_here(needs)
     return None if absent is None else need_name(absent)
+
+
+def need_absent_here(needs: Iterable[str]) -> str | None:
+    """The first of some needs that is absent here; None if all are there."""
+    return first_absent(needs, version_here)
 
 
 def version_here(distribution: str) -> str | None:

@@ -10,19 +10,18 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from onnxbuild.needs.step_needs import FILE, LIBRARY, absence, need_name, why_without_device
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.publishing.sha256_sums import sha256_of
-from onnxbuild.steps.compiling.backend_kind import Backend, Place
+from onnxbuild.steps.compiling.backend_kind import HOST_DOUBLE, Backend, Place
 from onnxbuild.steps.compiling.backends import backend_named
 from onnxbuild.steps.compiling.compiled_record import FORMAT, RECORD, CompiledRecord, read_record
-from onnxbuild.steps.kind import Runtime
+from onnxbuild.steps.kind import Runtime, all_needs
 from onnxbuild.workers.engines.compiled.compiled_model import CompiledModel
-from onnxbuild.workers.engines.compiled.needs_here import absent_here
+from onnxbuild.workers.engines.compiled.needs_here import need_absent_here
 from onnxbuild.workers.engines.engine import Device
 
-# It runs the graph that the compiler is given, so that it needs no compiler.
-HOST_DOUBLE = "host double"
-_ARTICLES: Mapping[Place, str] = {"host double": "a", "emulator": "an"}
+_ARTICLES: Mapping[Place, str] = {HOST_DOUBLE: "a", "emulator": "an"}
 
 Opened = Any  # an `OnnxModel` or a `CompiledModel`: both follow `Engine` and `Graphs`
 
@@ -78,14 +77,21 @@ def why_skipped(folder: Path, runtime: Runtime | UnsetType) -> str | None:
     """What the machine lacks to run a compiled variant, as `needs qaic-compile`; None if it can run."""
     if runtime is UNSET:
         return None
-    absent = absent_here(runtime.needs)
+    absent = need_absent_here(all_needs(runtime))
     if absent is not None:
-        return f"needs {absent}"
+        return _needs(absent, runtime.backend)
     record = checked_record(folder)
     backend = backend_named(record.backend)
     if record.state == "prepared" and (backend is None or backend.verified_on != HOST_DOUBLE):
         return f"needs {record.needs or 'a compiler'}: the variant is only prepared"
     return "needs an engine: nothing runs it" if backend is not None and backend.verified_on is None else None
+
+
+def _needs(absent: str, backend: str) -> str:
+    """What lacks, as a person calls it: a file or a library only says something beside the backend that it is for."""
+    if absent.startswith((FILE, LIBRARY)) or why_without_device(absent):
+        return f"needs {backend}: {absence(absent)}"
+    return f"needs {need_name(absent)}"
 
 
 def why_not_timed(folder: Path, runtime: Runtime | UnsetType) -> str | None:
@@ -96,7 +102,16 @@ def why_not_timed(folder: Path, runtime: Runtime | UnsetType) -> str | None:
     record = checked_record(folder)
     backend = backend_named(record.backend)
     place = "device" if backend is None or backend.verified_on is None else _engine_of(backend).place_here(record)
-    return None if place == "device" else f"needs {record.device}: {_ARTICLES[place]} {place} is not measured"
+    if place == "device":
+        return None
+    reason = _without_device(runtime) if record.state == "compiled" else None
+    return f"needs {record.device}: {reason or f'{_ARTICLES[place]} {place} is not measured'}"
+
+
+def _without_device(runtime: Runtime) -> str | None:
+    """Why a device is not used although its tools are here, in words."""
+    absent = None if runtime.uses is UNSET else need_absent_here(runtime.uses)
+    return None if absent is None else why_without_device(absent)
 
 
 def executed(variant: Any) -> dict[str, Any]:

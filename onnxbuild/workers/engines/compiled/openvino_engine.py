@@ -51,6 +51,11 @@ class OpenvinoModel(CompiledModel):
         axes = {one.shape[1] for stage in self.record.stages.values() for one in stage.inputs.values() if one.shape[1:]}
         return min((range_of(self._bounds[axis])[1] for axis in axes if axis in self._bounds), default=None)
 
+    def fixed_shapes(self, stage: str) -> FixedShapes | None:
+        """The axes of a single size, where there are any."""
+        fixed = self._static(self.record.stages[stage])
+        return fixed if fixed.sizes else None
+
     def _static(self, stage: CompiledStage) -> FixedShapes:
         """The axes of a single size, to which samples are filled up."""
         sizes = {str(axis): int(text) for axis, text in self._bounds.items() if is_single(text)}

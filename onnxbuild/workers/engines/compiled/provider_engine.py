@@ -21,6 +21,7 @@ from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledMode
 from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
 from onnxbuild.workers.engines.compiled.needs_here import version_here
 from onnxbuild.workers.engines.compiled.ort_engine import caller_of, opened
+from onnxbuild.workers.engines.compiled.plugin_providers import not_started, plugin_devices
 from onnxbuild.workers.engines.onnxruntime_engine import session_options
 
 _NVIDIA = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
@@ -54,14 +55,18 @@ class ProviderModel(CompiledModel):
         call = caller_of(session, stage)
         return call if self.shapes is None else self.shapes.around(call, stage)
 
+    def fixed_shapes(self, stage: str) -> FixedShapes | None:  # noqa: ARG002 - there is one stage
+        """The sizes of the program, where it has fixed ones."""
+        return self.shapes
+
     def _chosen(self, provider: str, options: Any) -> list[Any]:
         """The providers of a session; those of a plug-in are added to its options instead."""
         given = dict(self.record.properties)
         if provider in _PLUGINS:
-            options.add_provider_for_devices(_devices(provider, _PLUGINS[provider]), given)
+            options.add_provider_for_devices(plugin_devices(provider, _PLUGINS[provider]), given)
             return []
         if provider not in onnxruntime.get_available_providers():
-            raise _not_started(provider, f"this onnxruntime has {', '.join(onnxruntime.get_available_providers())}")
+            raise not_started(provider, f"this onnxruntime has {', '.join(onnxruntime.get_available_providers())}")
         if provider in _NVIDIA:
             _load_libraries()
         if given.get(_CACHE) == "1":  # the folder itself is read-only
@@ -75,7 +80,7 @@ class ProviderModel(CompiledModel):
         for part in session.get_provider_graph_assignment_info():
             self._counts[part.ep_name] += len(part.get_nodes())
         if self._counts and provider not in self._counts:
-            raise _not_started(provider, f"`{name}` runs on {', '.join(sorted(self._counts))}")
+            raise not_started(provider, f"`{name}` runs on {', '.join(sorted(self._counts))}")
 
     def providers(self) -> dict[str, int]:
         """How many nodes each provider runs, as ONNX Runtime assigned them."""
@@ -112,13 +117,6 @@ def _missing(record: CompiledRecord) -> Iterator[str]:
     yield from (name for name in needed if name not in record.properties)
 
 
-def _not_started(provider: str, what: str) -> CheckFailed:
-    is_tensorrt = provider == "TensorrtExecutionProvider"
-    libraries = " Its libraries come with TensorRT, such as `pip install tensorrt-cu13`, and not with onnxruntime-gpu"
-    hint = f"the log has the reason why the provider did not start.{libraries if is_tensorrt else ''}"
-    return CheckFailed("OBE43", f"{provider} does not start: {what}", notes=[("hint", hint)])
-
-
 @functools.cache
 def _engine_cache() -> str:
     """A folder for the engines that this process builds."""
@@ -132,15 +130,3 @@ def _load_libraries() -> None:
     """Load the libraries of CUDA and cuDNN from the packages of NVIDIA, where the system's loader does not look."""
     with redirect_stdout(sys.stderr):
         onnxruntime.preload_dlls()
-
-
-@functools.cache
-def _devices(provider: str, module: str) -> Any:
-    """The devices of a provider with a library of its own, which is registered once in a process."""
-    from importlib import import_module
-
-    onnxruntime.register_execution_provider_library(provider, import_module(module).get_library_path())
-    devices = [one for one in onnxruntime.get_ep_devices() if one.ep_name == provider]
-    if not devices:
-        raise _not_started(provider, "it finds no device")
-    return devices[:1]

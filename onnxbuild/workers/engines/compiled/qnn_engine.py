@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import platform
 from pathlib import Path
-from typing import Any
-
-import onnxruntime
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.backend_kind import Place
@@ -17,9 +13,10 @@ from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledMode
 from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
 from onnxbuild.workers.engines.compiled.needs_here import version_here
 from onnxbuild.workers.engines.compiled.ort_engine import caller_of, opened
+from onnxbuild.workers.engines.compiled.plugin_providers import plugin_devices
 from onnxbuild.workers.engines.onnxruntime_engine import session_options
 
-_NAME = "QNNExecutionProvider"
+_NAME, _MODULE = "QNNExecutionProvider", "onnxruntime_qnn"
 
 
 class QnnModel(CompiledModel):
@@ -32,11 +29,17 @@ class QnnModel(CompiledModel):
         super().__init__(folder, record, threads=threads)
 
     def open_file(self, path: Path, stage: CompiledStage) -> Call:
-        """Load a context. Errors: CheckFailed OBE232 if the runtime does not take it."""
+        """Load a context. Errors: CheckFailed OBE232 if the runtime does not take it, OBE43 if it does not start."""
         options = session_options(self.threads)
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        options.add_provider_for_devices(_devices(), {**self.record.properties, "backend_path": _htp()})
+        options.add_provider_for_devices(
+            plugin_devices(_NAME, _MODULE), {**self.record.properties, "backend_path": _htp()}
+        )
         return self.shapes.around(caller_of(opened(path, options, []), stage), stage)
+
+    def fixed_shapes(self, stage: str) -> FixedShapes:  # noqa: ARG002 - there is one stage
+        """The sizes of the context."""
+        return self.shapes
 
     @classmethod
     def place_here(cls, record: CompiledRecord) -> Place:  # noqa: ARG003
@@ -58,15 +61,6 @@ def _check(record: CompiledRecord) -> None:
     if record.compiler.version != here:
         message = f"the context is of {QNN_DISTRIBUTION} {record.compiler.version}, and {here} is installed"
         raise CheckFailed("OBE233", message, notes=[("hint", "compile it again, or install that version")])
-
-
-@functools.cache
-def _devices() -> Any:
-    """The devices of the provider, whose library is registered once in a process."""
-    import onnxruntime_qnn
-
-    onnxruntime.register_execution_provider_library(_NAME, onnxruntime_qnn.get_library_path())
-    return [one for one in onnxruntime.get_ep_devices() if one.ep_name == _NAME][:1]
 
 
 def _htp() -> str:

@@ -21,6 +21,7 @@ def compared(answer: Mapping[str, Any], folder: Path, tolerance: float, dtype: s
     if "error" in answer:
         return {"loads": False, "equal": False, "because": str(answer["error"])}
     facts = {"loads": True, "version": answer["version"], "tolerance": tolerance}
+    facts.update({"seconds": answer["seconds"]} if "seconds" in answer else {})
     files = SameFiles(folder, dtype, threads)
     halves = {name: _far(files, half, f"{name}.onnx") for name, half in answer.get("halves", {}).items()}
     whole = _whole(files, folder, answer) if "outputs" in answer else {}

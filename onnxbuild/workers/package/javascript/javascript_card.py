@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from onnxbuild.tables.publishing.hub_tasks import hub_task
-from onnxbuild.tables.publishing.javascript_dtypes import SUFFIXES, JavaScriptTask, javascript_task
+from onnxbuild.tables.publishing.javascript_dtypes import SUFFIXES, JavaScriptTask
 from onnxbuild.tables.publishing.javascript_halves import Half
 
 _DOCUMENTATION = "https://huggingface.co/docs/transformers.js/api/pipelines#module_pipelines"
@@ -32,6 +32,7 @@ _INPUTS_OF_HALF: Mapping[str, tuple[str, str, str]] = {
 def card(
     folder: Path,
     task: str,
+    row: JavaScriptTask,
     architecture: str,
     dtypes: Iterable[str],
     default: str,
@@ -40,8 +41,7 @@ def card(
     halves: Iterable[Half] = (),
 ) -> str:
     """The text of the card. `default`: the dtype in the examples; `whole`: whether it has the whole model."""
-    row, hub = javascript_task(task), hub_task(task)
-    assert row is not None, "BUG: planning lets a task pass that has no pipeline"
+    hub = None if row.of_class else hub_task(task)
     tag = [f"pipeline_tag: {hub.tag}"] if hub is not None else []
     head = ["---", "library_name: transformers.js", *tag, "tags:", "- onnx", "- transformers.js", "---"]
     title = f"# {architecture} (ONNX)"
@@ -54,12 +54,22 @@ def _usage(row: JavaScriptTask, default: str) -> list[str]:
     return [
         "## Usage with Transformers.js",
         "",
-        f"See the documentation of [`{row.documented}`]({_DOCUMENTATION}.{row.documented}).",
-        "",
+        *([] if row.of_class else _documented(row)),
         "```bash",
         "npm install @huggingface/transformers",
         "```",
         "",
+        *(_class_example(row, default) if row.of_class else _pipeline_example(row, default)),
+        "",
+    ]
+
+
+def _documented(row: JavaScriptTask) -> list[str]:
+    return [f"See the documentation of [`{row.documented}`]({_DOCUMENTATION}.{row.documented}).", ""]
+
+
+def _pipeline_example(row: JavaScriptTask, default: str) -> list[str]:
+    return [
         "```js",
         "import { env, pipeline } from '@huggingface/transformers';",
         "",
@@ -70,7 +80,27 @@ def _usage(row: JavaScriptTask, default: str) -> list[str]:
         f"const run = await pipeline('{row.pipeline}', 'PACKAGE', {{ dtype: '{default}' }});",
         f"console.log(await run({row.given or _CALLS[row.reads]}{row.options}));",
         "```",
+    ]
+
+
+def _class_example(row: JavaScriptTask, default: str) -> list[str]:
+    """An example of a class that cuts the object at a point out of a picture."""
+    return [
+        "```js",
+        f"import {{ AutoProcessor, {row.of_class}, env, load_image }} from '@huggingface/transformers';",
         "",
+        "// The folder that holds this package, and the name of the package in it.",
+        "env.allowLocalModels = true;",
+        "env.localModelPath = './models/';",
+        "const processor = await AutoProcessor.from_pretrained('PACKAGE');",
+        f"const model = await {row.of_class}.from_pretrained('PACKAGE', {{ dtype: '{default}' }});",
+        "const inputs = await processor(await load_image('picture.png'), { input_points: [[[45, 60]]] });",
+        "const { pred_masks, iou_scores } = await model(inputs);",
+        "const masks = await processor.image_processor.post_process_masks(",
+        "  pred_masks, inputs.original_sizes, inputs.reshaped_input_sizes,",
+        ");",
+        "console.log(masks[0].dims, iou_scores.data);",
+        "```",
     ]
 
 

@@ -57,13 +57,18 @@ def run(
     return reported({"client": name, "max_difference": far, "cases": cases}, outputs)
 
 
-def run_cases(params: JavaScriptClientParams, package: Path, tell: Tell) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """The facts of each case by client and dtype, and what the clients need that could not be started."""
+def run_cases(
+    params: JavaScriptClientParams, package: Path, tell: Tell, *, calls: int = 0
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The facts of each case by client and dtype, and what the clients need that could not be started.
+
+    `calls`: how many further calls are timed; the facts have the fastest as `seconds`.
+    """
     absent: list[str] = []
     cases: dict[str, dict[str, Any]] = {}
     for client in params.clients:
         try:
-            setting = _setting(client, params, tell)
+            setting = _setting(client, params, tell, calls)
         except ClientAbsent as error:
             absent.append(str(error))
             continue
@@ -73,12 +78,12 @@ def run_cases(params: JavaScriptClientParams, package: Path, tell: Tell) -> tupl
     return cases, absent
 
 
-def _setting(client: Where, params: JavaScriptClientParams, tell: Tell) -> dict[str, Any]:
+def _setting(client: Where, params: JavaScriptClientParams, tell: Tell, calls: int) -> dict[str, Any]:
     """How a client is started, and the part of its job that names programs. Errors: ClientAbsent."""
     program = node()
     found = {} if client == "node" else {"browser": browser()}
     project = project_folder(params.library, tell)
-    return {"program": program, "job": {"project": str(project), "device": _device(client), **found}}
+    return {"program": program, "job": {"project": str(project), "device": _device(client), "calls": calls, **found}}
 
 
 def _device(client: Where) -> str:
@@ -99,13 +104,14 @@ def _case(
 
 
 def _job(params: JavaScriptClientParams, package: Path) -> dict[str, Any]:
-    row, known = javascript_task(params.task), TASKS[proper_name(params.task)]
+    row, known = javascript_task(params.task, read_config(package)), TASKS[proper_name(params.task)]
     assert row is not None, "BUG: planning lets a task pass that has no pipeline"
     is_pair = row.reads == "pair" or _is_reranker(package)
     return {
         "root": str(package.resolve().parent),
         "model": package.name,
         "pipeline": row.pipeline,
+        "class": row.of_class,
         "reads": "pair" if is_pair else row.reads,
         "texts": _TEXTS[:1] if known.generates else _TEXTS,
         "tokens": _TOKENS if known.generates else 0,

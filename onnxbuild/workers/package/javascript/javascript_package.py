@@ -9,7 +9,7 @@ from typing import Any
 from onnxbuild.protocol import Facts, Tell
 from onnxbuild.steps.packaging.package_kind import graph_port
 from onnxbuild.steps.packaging.transformers_js import JavaScriptParams
-from onnxbuild.tables.publishing.javascript_dtypes import file_name
+from onnxbuild.tables.publishing.javascript_dtypes import file_name, javascript_task
 from onnxbuild.tables.publishing.javascript_halves import halves_of
 from onnxbuild.workers.folders.configs import read_config
 from onnxbuild.workers.package.checksums import closed
@@ -60,7 +60,9 @@ def _card(params: JavaScriptParams, destination: Path) -> str:
     default: str = params.default_dtype or ("q8" if "q8" in params.graphs else str(min(params.graphs)))
     whole = params.halves != "only"
     halves = halves_of(config.get("model_type")) if params.halves else ()
-    return card(destination, params.task, str(name), params.graphs, default, whole=whole, halves=halves)
+    row = javascript_task(params.task, config)
+    assert row is not None, "BUG: planning lets a task pass that the library does not run"
+    return card(destination, params.task, row, str(name), params.graphs, default, whole=whole, halves=halves)
 
 
 def _has_half_past(destination: Path, folder: Path, dtype: str) -> bool:

@@ -13,25 +13,30 @@ from onnxbuild.tables.publishing.javascript_dtypes import file_name
 from onnxbuild.workers.engines.compiled.stage_feeds import NUMPY_TYPES
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
+_SEES, _CUTS_OUT = "vision_encoder.onnx", "prompt_encoder_mask_decoder.onnx"  # the two graphs of SAM
 
 
 class SameFiles:
     """The sessions of one dtype of a package."""
 
     def __init__(self, folder: Path, dtype: str, threads: int) -> None:
-        """Open the graphs that exist: a model, its halves, or an encoder and its decoder."""
+        """Open the graphs that exist: a model, its halves, an encoder and its decoder, or what cuts out objects."""
         names = (
             "model.onnx",
             "encoder_model.onnx",
             "decoder_model_merged.onnx",
             "text_model.onnx",
             "vision_model.onnx",
+            _SEES,
+            _CUTS_OUT,
         )
         paths = {name: folder / "onnx" / file_name(name, dtype) for name in names}
         self._sessions = {name: _open(path, threads) for name, path in paths.items() if path.is_file()}
 
     def outputs(self, inputs: Arrays, graph: str = "model.onnx") -> Arrays:
-        """The outputs of a model of one graph, or of a half."""
+        """The outputs of a model of one graph, of a half, or of the decoder that cuts an object out of a picture."""
+        if _CUTS_OUT in self._sessions:
+            return _run(self._sessions[_CUTS_OUT], {**inputs, **_run(self._sessions[_SEES], inputs)})
         return _run(self._sessions[graph], inputs)
 
     def margins(self, inputs: Arrays, tokens: np.ndarray[Any, Any], given: int, suppressed: list[int]) -> list[float]:

@@ -21,13 +21,12 @@ from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.steps.quantizing.bounds_of_search import all_reached, bounds, check_measured
 from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.folders.journal import Journal
-from onnxbuild.workers.measuring.output_scores import fewest, loss_of, scores
+from onnxbuild.workers.measuring.output_scores import WORST, fewest, loss_of, scores
 from onnxbuild.workers.quantize.search.by_row import ByRow
 from onnxbuild.workers.quantize.search.judged import outputs_of
 from onnxbuild.workers.quantize.search.mixed import Form, Part, Plan, mixed, parts_of, spread
 from onnxbuild.workers.quantize.search.trials import Judge, Trial, bounds_losses
 
-_WORST = 1e30  # the loss of a node that makes an output infinite or not a number
 _PROBES = 16  # passes on which the loss of one node is measured
 
 # What sensitive nodes are taken back to.
@@ -155,7 +154,7 @@ def _losses(
 
 def noted_loss(value: float) -> float:
     """A loss as the journal keeps it. NaN is the worst of all, and JSON has neither it nor infinity."""
-    return _WORST if math.isnan(value) else float(f"{min(max(0.0, value), _WORST):.4g}")
+    return WORST if math.isnan(value) else float(f"{min(max(0.0, value), WORST):.4g}")
 
 
 def _nothing_holds(trials: Sequence[Trial], params: QuantizeParams, facts: dict[str, Any]) -> CheckFailed:

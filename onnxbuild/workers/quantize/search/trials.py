@@ -15,7 +15,7 @@ from onnxbuild.steps.quantize import QuantizeParams
 from onnxbuild.steps.quantizing.bounds_of_search import bounds
 from onnxbuild.workers.calibrate.feeds import Feeds
 from onnxbuild.workers.folders.journal import Journal
-from onnxbuild.workers.measuring.output_scores import Outputs, scores
+from onnxbuild.workers.measuring.output_scores import Outputs, noted_scores, scores
 from onnxbuild.workers.quantize.search.by_row import ByRow
 from onnxbuild.workers.quantize.search.judged import outputs_of
 from onnxbuild.workers.quantize.search.mixed import Part, Plan, cost_of, mixed, spread
@@ -62,7 +62,7 @@ class Judge(NamedTuple):
     def of(self, recipe: str, plan: Plan, by_row: tuple[str, ...] = ()) -> Trial:
         """The trial of one mix."""
         name = json.dumps([sorted(plan.items()), sorted(by_row)] if by_row else sorted(plan.items()))
-        found = self.journal.noted(f"scores of {name}", partial(self._scores, recipe, plan, by_row))
+        found = noted_scores(self.journal.noted(f"scores of {name}", partial(self._scores, recipe, plan, by_row)))
         holds = all(bound.holds(found[bound.figure]) for bound in bounds(self.params.subject_to))
         self.trials.append(Trial(recipe, plan, self._cost(plan, by_row), found, holds, by_row))
         return self.trials[-1]

@@ -12,8 +12,9 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild.needs.devices import CARD_TOOL
+from onnxbuild.needs.step_needs import PROGRAM, is_on_machine
 from onnxbuild.protocol import CheckFailed
-from onnxbuild.tables.compiling.cloud_ai_sdks import CARD_TOOL
 
 _RUNTIME, _DESCRIPTIONS = "qaicrt", "QAicApi_pb2"
 
@@ -26,8 +27,8 @@ class SdkModules(Struct, frozen=True):
 
 
 def has_card() -> bool:
-    """Whether the platform SDK is on the PATH: only a machine with a card needs it there."""
-    return shutil.which(CARD_TOOL) is not None
+    """Whether the platform SDK is on the PATH, and finds a card that is ready."""
+    return is_on_machine(f"{PROGRAM}{CARD_TOOL}")
 
 
 def sdk_modules() -> SdkModules:

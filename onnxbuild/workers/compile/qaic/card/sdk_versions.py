@@ -9,9 +9,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from onnxbuild.needs.devices import CARD_TOOL
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord
-from onnxbuild.tables.compiling.cloud_ai_sdks import CARD_TOOL, SDKS
+from onnxbuild.tables.compiling.cloud_ai_sdks import SDKS
 
 UNKNOWN = "unknown"  # of a compiler without an SDK around it
 

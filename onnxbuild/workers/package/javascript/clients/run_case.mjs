@@ -11,10 +11,29 @@ export async function runCase(library, job) {
 }
 
 async function wholeModel(library, job) {
-  const run = await library.pipeline(job.pipeline, job.model, { dtype: job.dtype, device: job.device });
+  const run = job.class ? await ofClass(library, job)
+    : await library.pipeline(job.pipeline, job.model, { dtype: job.dtype, device: job.device });
   const inputs = await INPUTS[job.reads](library, run, job);
-  const computed = job.tokens ? await generated(library, run, inputs, job) : await forward(run, inputs);
-  return { inputs: tensors(inputs), ...computed };
+  const compute = () => (job.tokens ? generated(library, run, inputs, job) : forward(run, inputs));
+  const computed = await compute();
+  return { inputs: tensors(inputs), ...computed, ...(job.calls ? { seconds: await timed(compute, job.calls) } : {}) };
+}
+
+// What a pipeline has, for a model that only a class runs.
+async function ofClass(library, job) {
+  const model = await library[job.class].from_pretrained(job.model, { dtype: job.dtype, device: job.device });
+  return { model, processor: await library.AutoProcessor.from_pretrained(job.model) };
+}
+
+// The seconds of the fastest call: other programs can only make one slower.
+async function timed(compute, calls) {
+  let least = Infinity;
+  for (let i = 0; i < calls; i++) {
+    const began = performance.now();
+    await compute();
+    least = Math.min(least, (performance.now() - began) / 1000);
+  }
+  return least;
 }
 
 // One half of a model, by the class that looks for its file.
@@ -34,12 +53,12 @@ async function forward(run, inputs) {
 async function generated(library, run, inputs, job) {
   const settings = { max_new_tokens: job.tokens, do_sample: false, num_beams: 1, repetition_penalty: 1.0 };
   const asked = { ...inputs, ...settings, no_repeat_ngram_size: 0 };
-  const outputs = job.words ? await timed(run, asked) : { tokens: await run.model.generate(asked) };
+  const outputs = job.words ? await withTimes(run, asked) : { tokens: await run.model.generate(asked) };
   return { outputs: tensors(outputs), given: started(run.model, inputs) };
 }
 
 // The tokens, and the second at which each ends.
-async function timed(run, asked) {
+async function withTimes(run, asked) {
   const { sequences, token_timestamps } = await run.model.generate({ ...asked, return_token_timestamps: true });
   if (!token_timestamps) throw new Error("the library gave the words no times");
   return { tokens: sequences, token_timestamps };
@@ -56,6 +75,9 @@ const INPUTS = {
     run.tokenizer(job.texts.slice(0, 1), { text_pair: job.texts.slice(1, 2), padding: true, truncation: true }),
   image: (library, run) => run.processor([picture(library)]),
   audio: (_library, run) => run.processor(recording()),
+  // Two points of the object, and one beside it.
+  "image-and-points": (library, run) =>
+    run.processor(picture(library), { input_points: [[[20, 15], [31, 22], [50, 40]]], input_labels: [[1, 1, 0]] }),
   "image-and-text": async (library, run, job) => ({
     ...run.tokenizer(job.texts, { padding: true, truncation: true }),
     ...(await run.processor([picture(library)])),
