@@ -63,7 +63,7 @@ def with_license(card: str, license: str, base_model: str = "") -> str:  # noqa:
     lines = [f"license: {license}"]
     if base_model and not stated_in(metadata, "base_model"):
         lines.append(f"base_model: {base_model}")
-    lines += [] if card else ["library_name: onnx", "tags:", "- onnx"]
+    lines += [] if card else ["tags:", "- onnx"]
     # A key without a value would be there twice.
     metadata = re.sub(r"^license[ \t]*:.*\n", "", metadata, flags=re.MULTILINE)
     return f"{_FENCE}{metadata}{''.join(line + chr(10) for line in lines)}{_FENCE}{body}"

@@ -17,7 +17,7 @@ def sha256(data):
 @pytest.mark.parametrize(
     ("card", "expected"),
     [
-        ("", "---\nlicense: mit\nbase_model: o/n\nlibrary_name: onnx\ntags:\n- onnx\n---\n"),
+        ("", "---\nlicense: mit\nbase_model: o/n\ntags:\n- onnx\n---\n"),
         ("# A model\n", "---\nlicense: mit\nbase_model: o/n\n---\n\n# A model\n"),
         ("---\ntags:\n- a\n---\n\nText\n", "---\ntags:\n- a\nlicense: mit\nbase_model: o/n\n---\n\nText\n"),
         ("---\nbase_model: x/y\n---\n", "---\nbase_model: x/y\nlicense: mit\n---\n"),

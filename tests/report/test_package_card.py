@@ -107,13 +107,15 @@ def test_a_damaged_head_of_a_card_is_replaced() -> None:
 
 
 def test_the_card_of_compiled_targets_says_how_each_backend_is_loaded() -> None:
-    folders = {
-        "fp32": compiled("openvino", name="a", properties={"HINT": "f32"}),
-        "o2": compiled("openvino", name="b", properties={"HINT": "f32"}),
-        "int8": compiled("qaic", name="c"),
+    inner = {
+        "a": compiled("openvino", name="a", properties={"HINT": "f32"}),
+        "b": compiled("openvino", name="b", properties={"HINT": "f32"}),
+        "c": compiled("qaic", name="c"),
+        "again": compiled("qaic", name="again"),
     }
-    roles = {"a": "fp32", "b": "o2", "c": "int8"}
-    text = package_card(world(folders=folders), Contents(kind="compiled", roles=roles), "")
+    roles = {"a": "fp32", "b": "o2", "c": "int8", "again": "int8"}
+    folders = {target: inner[role] for role, target in roles.items()}
+    text = package_card(world(folders=folders), Contents(kind="compiled", roles=roles, inner=inner), "")
     assert card_rules.faults(text) == []
     assert head(text)["library_name"] == "openvino"
     assert head(text)["tags"][:2] == ["openvino", "QEfficient"]
@@ -122,7 +124,9 @@ def test_the_card_of_compiled_targets_says_how_each_backend_is_loaded() -> None:
     assert "\n### Compiled for openvino: `a`, `b`\n\n```sh\npip install openvino==7.5.3\n```\n" in text
     assert "exactly these properties: `HINT: f32`" in text
     assert "\nFor the other folders, change `folder`: `b`.\n" in text
+    assert "\n### Compiled for qaic: `c`, `again`\n" in text
     assert "| `o2` | `b/` |" in text
+    assert "| `int8` | `c/`, `again/` |" in text
 
 
 def test_each_kind_of_package_names_the_library_that_loads_it() -> None:

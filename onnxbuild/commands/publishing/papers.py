@@ -66,12 +66,13 @@ class Papers:
         shown = structs.replace(self._graph, variants=inside, packages=())
         files = self._store.tree(outcomes[variant.output.action].outputs[variant.output.port]).files
         roles: Mapping[str, str] = self._graph.actions[variant.output.action].params["graphs"]
-        contents = Contents(kind=packed.name, whole=folder_of_card(".", files, self._store), roles=roles)
+        inner = {role: inner_folder(files, role, self._store) for role in roles}
+        contents = Contents(kind=packed.name, whole=folder_of_card(".", files, self._store), roles=roles, inner=inner)
         subject = Subject(
             model=variant.model,
             manifest=self._manifest,
             evidence=gather(shown, outcomes, self._store.traces.find, source=self._manifest, ended=None),
-            folders={target: inner_folder(files, role, self._store) for role, target in roles.items()},
+            folders={target: inner[role] for role, target in roles.items()},
             origins=tuple(self._origins(variant, outcomes)),
             stated=self._stated(packed),
             datasets=dict(self._repositories(inside)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, structs
@@ -51,11 +52,15 @@ for value in (*session.get_inputs(), *session.get_outputs()):
 
 
 class Contents(Struct, frozen=True, kw_only=True):
-    """What is in a package. `kind`: its name; `roles`: the target in each role; `whole`: all of its files."""
+    """What is in a package. `kind`: its name; `roles`: the target in each role.
+
+    `whole`: all of its files; `inner`: the folder of each role, in packages that have one.
+    """
 
     kind: str
     whole: Folder = Folder(name=".", files=())
     roles: Mapping[str, str] = {}
+    inner: Mapping[str, Folder] = {}
 
 
 def package_library(subject: Subject, contents: Contents) -> str:
@@ -63,7 +68,7 @@ def package_library(subject: Subject, contents: Contents) -> str:
     if contents.kind == "plain":
         return library_of(subject.task, _first_of_plain(contents))
     if contents.kind == "compiled":
-        return next((name for one in _folders(subject, contents) if (name := library_of(subject.task, one))), "")
+        return next((name for one in contents.inner.values() if (name := library_of(subject.task, one))), "")
     return _LIBRARIES.get(contents.kind, "")
 
 
@@ -78,15 +83,19 @@ def loading(subject: Subject, contents: Contents) -> Iterator[str]:
 
 def places(contents: Contents) -> Mapping[str, str]:
     """Where the graphs of each target are, as Markdown; none for kinds that have one target, or say it themselves."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for role, target in contents.roles.items():
+        found[target] += _places_of(role, contents)
+    return {target: ", ".join(map(code, names)) for target, names in found.items() if names}
+
+
+def _places_of(role: str, contents: Contents) -> list[str]:
+    """The files or folders of a role."""
     if contents.kind == "compiled":
-        return {target: code(f"{role}/") for role, target in contents.roles.items()}
+        return [f"{role}/"]
     if contents.kind == "plain":
-        graphs = ((target, _graphs_of(role, contents)) for role, target in contents.roles.items())
-        return {target: ", ".join(map(code, names)) for target, names in graphs}
-    if contents.kind == "ort-model-package":
-        parts = _components(contents)
-        return {target: ", ".join(code(f"{one}/{role}/") for one in parts) for role, target in contents.roles.items()}
-    return {}
+        return _graphs_of(role, contents)
+    return [f"{one}/{role}/" for one in _components(contents)] if contents.kind == "ort-model-package" else []
 
 
 def _examples(subject: Subject, contents: Contents) -> Iterator[str]:
@@ -94,7 +103,7 @@ def _examples(subject: Subject, contents: Contents) -> Iterator[str]:
         yield from _of_plain(subject, contents)
     elif contents.kind == "compiled":
         yield "The files of each backend are loaded by its own runtime."
-        yield from backend_sections(_folders(subject, contents))
+        yield from backend_sections([*contents.inner.values()])
     elif contents.kind == "genai":
         note = (
             "`ORT_DISABLE_TELEMETRY=1` in the environment keeps official builds of the library from sending usage data."
@@ -103,11 +112,6 @@ def _examples(subject: Subject, contents: Contents) -> Iterator[str]:
     elif contents.kind == "ort-model-package":
         lines = _ORT.format(component=literal(next(iter(_components(contents)), "model")))
         yield from example("python", Snippet(install='pip install "onnxruntime>=1.32"', lines=lines))
-
-
-def _folders(subject: Subject, contents: Contents) -> list[Folder]:
-    """The folder of each role of a package of compiled targets."""
-    return [subject.folders[target] for target in contents.roles.values() if target in subject.folders]
 
 
 def _components(contents: Contents) -> list[str]:

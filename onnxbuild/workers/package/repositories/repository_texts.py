@@ -20,7 +20,7 @@ docker run --rm -p 8000:8000 -p 8001:8001 -v "$PWD/models:/models" nvcr.io/nvidi
 |---|---|
 {rows}
 
-{ensembles}`tokenizer/` has the tokenizer and the configs, for clients that send tokens.
+{ensembles}`tokenizer/` has the configs, and the tokenizer or processor, for clients that make inputs themselves.
 
 `onnxbuild.json` says what each graph was made from, and `sha256sum -c SHA256SUMS` checks the files.
 """
@@ -52,7 +52,7 @@ docker run --rm -p 8000:8000 -v "$PWD/models:{base}" openvino/model_server:lates
 |---|---|
 {rows}
 
-`tokenizer/` has the tokenizer and the configs, which clients need: the models take tokens.
+`tokenizer/` has the configs, and the tokenizer or processor: clients make the inputs of the models themselves.
 
 `onnxbuild.json` says what each graph was made from, and `sha256sum -c SHA256SUMS` checks the files.
 """
