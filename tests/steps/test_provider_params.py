@@ -48,7 +48,7 @@ PROFILE = {f"trt_profile_{end}_shapes": "input_ids:3x5" for end in ("min", "opt"
         (SHORT, {"backend": "coreml", "sequence": 99}, "OB620 99 tokens do not fit the model's 77 positions"),
         (VIT, {"backend": "tensorrt", "precision": "int8"}, "OB804 `precision: int8` calibrates with texts"),
         (VIT, {"backend": "qnn"}, "OB825 `qnn` compiles a graph for a number of rows and tokens"),
-        (GPT2, {"backend": "tensorrt"}, "OB825 `tensorrt` compiles a graph for a number of rows and tokens, and graphs of the task"),
+        (GPT2, {"backend": "tensorrt"}, "`tensorrt` compiles a graph for a number of rows and tokens, and graphs"),
         (SPEECH, {"backend": "tensorrt"}, "`audio-classification` also depend on the length of the audio"),
         (VECTORS, {"backend": "tensorrt"}, "and the model does not read text"),
         ({**BERT, "export": {"opset": 22}}, {"backend": "dml"}, "OB823 DirectML 1.15 reads opsets up to 20"),

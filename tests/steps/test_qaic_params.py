@@ -37,7 +37,7 @@ KNOWN_BERT = {**BERT, "source": {"random": "bert", "config": {"max_position_embe
         (KNOWN_BERT, {"seq_len": [32, 65]}, "OB812 `seq_len` has 65 tokens, and that is longer than the model's 64"),
         (GPT2, {"ctx_len": 16}, "OB812 a prompt of 32 tokens fills a cache of 16"),
         (GPT2, {"options": {"mdp-dump-partition-config": "x"}}, "OB813 `mdp-dump-partition-config` spreads a program"),
-        (GPT2, {"options": {"aic_num_cores": 8}}, "OB814 onnxbuild writes the option `aic_num_cores` of the compiler itself"),
+        (GPT2, {"options": {"aic_num_cores": 8}}, "OB814 onnxbuild writes the option `aic_num_cores`"),
         (GPT2, {"options": {"aic-num-cores": 8}}, "= hint: write `num_cores:` in `compile:` instead"),
         (GPT2, {"options": {"mxfp6_matmul": True}}, "= hint: write `mxfp6:` in `compile:` instead"),
         (GPT2, {"options": {"full_batch_size": 4}}, "= hint: write `full_batch_size:` in `compile:` instead"),

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
-from onnxbuild.steps.dataset_rows import DerivedRows, Rows, check_counts, check_cut, check_length
+from onnxbuild.steps.dataset_rows import DerivedRows, Rows, check_counts, check_cut, check_halves, check_length
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.steps.quantizing.bounds_of_search import Metric, check_bounds
 from onnxbuild.tables.compiling.inner_sizes import inner_sizes
@@ -107,6 +107,7 @@ def _check(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
     yield from _check_group(params, context)
     yield from _check_bounds_of_axes(params.bounds or {}, context)
     yield from check_bounds(params.subject_to or {}, context)
+    yield from check_halves(params) if params.subject_to else ()
     yield from _check_data(params, context)
 
 
