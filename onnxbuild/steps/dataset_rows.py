@@ -42,6 +42,15 @@ def check_counts(params: Any) -> Iterator[Fault]:
             yield Fault(code="OB612", field=field, message=f"`{field}` expects a number from 1")
 
 
+def check_halves(params: Any) -> Iterator[Fault]:
+    """OB612 for a search with one row: it is measured on one half of the rows, and judged on the other."""
+    if params.samples == 1:
+        message = (
+            "`samples` expects a number from 2: a search is measured on one half of the texts, and judged on the other"
+        )
+        yield Fault(code="OB612", field="samples", message=message)
+
+
 def check_call(field: str, batch: int, sequence: int) -> Iterator[Fault]:
     """OB616 for more tokens in one call than any model computes: they would fill the memory before anything fails."""
     if batch * sequence > _MOST_TOKENS:

@@ -8,7 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from onnxbuild.steps.dataset_rows import DerivedRows, Rows, RowSeed, Samples, Sequence, check_counts, check_cut
+from onnxbuild.steps.dataset_rows import (
+    DerivedRows,
+    Rows,
+    RowSeed,
+    Samples,
+    Sequence,
+    check_counts,
+    check_cut,
+    check_halves,
+)
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, Params, trusted
 from onnxbuild.steps.quantizing.bounds_of_search import Metric, check_bounds
 from onnxbuild.tables.checkpoints.quantization import quantized_of
@@ -400,6 +409,7 @@ def _check_data(params: QuantizeParams, context: Context) -> Iterable[Fault]:
 def _check_search(params: QuantizeParams, context: Context) -> Iterable[Fault]:
     """OB667 and OB668 for a search without bounds, or where it cannot be made."""
     yield from _check_subject(params, context)
+    yield from check_halves(params)
     if context.graphs > 1 and context.family == "encoder":
         one = f"the source has {context.graphs}"
         yield Fault(

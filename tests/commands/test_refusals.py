@@ -311,10 +311,11 @@ def test_an_included_file_that_a_target_would_replace(world, capsys):
 def test_a_dataset_that_a_target_would_replace(world, capsys):
     (world / "out" / "m" / "fp32").mkdir(parents=True)
     (world / "out" / "m" / "fp32" / "rows.jsonl").write_text('{"text": "a"}\n')
+    source = {"random": "bert", "tokenizer": {"text": "file:m.yaml"}}
     write(
         targets={"fp32": {"steps": [{"quantize": {"method": "static", "dataset": "rows"}}]}},
         datasets={"rows": {"source": "file:out/m/fp32/rows.jsonl"}},
-        models={"m": model(task="text-classification", validate=False, benchmark=False)},
+        models={"m": model(source=source, task="text-classification", validate=False, benchmark=False)},
     )
     assert refused_by_all(capsys) == own(world / "out" / "m" / "fp32", "m/fp32")
 

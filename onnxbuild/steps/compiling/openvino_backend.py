@@ -106,6 +106,7 @@ def _check(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
     yield from _check_group(params, context)
     yield from _check_bounds_of_axes(params.bounds or {}, context)
     yield from check_bounds(params.subject_to or {}, context)
+    yield from check_halves(params) if params.subject_to else ()
     yield from _check_data(params, context)
 
 
