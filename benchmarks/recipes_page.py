@@ -77,7 +77,7 @@ def _section(name: str, rows: Mapping[str, Any]) -> str:
         for whose in sorted(rows.get(dtype, {}), key=lambda one: _ORDER.get(one, len(_ORDER))):
             if (dtype, whose) not in REPEATED:
                 found = rows[dtype][whose]
-                cells = [_number(column, found.get(column)) for column in columns]
+                cells = [_cell(column, found) for column in columns]
                 lines.append(f"| `{dtype}` | {_words(dtype, whose)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -88,10 +88,12 @@ def _words(dtype: str, whose: str) -> str:
     return "the library's" if whose == "theirs" else whose
 
 
-def _number(column: str, value: float | None) -> str:
+def _cell(column: str, found: Mapping[str, Any]) -> str:
+    value = found.get(column)
     if value is None or math.isnan(value):
         return ""
-    return _FORMS.get(column, "{:.2f} ×").format(value)
+    note = "" if found.get(f"{column}_equal", True) else ", **differs**"
+    return _FORMS.get(column, "{:.2f} ×").format(value) + note
 
 
 def _recipes() -> str:
