@@ -19,11 +19,19 @@ DTYPES = ("fp16", "q8", "int8", "uint8", "q4", "q4f16", "bnb4")
 
 _ORDER = {"ours": 0, "theirs": 1}
 REPEATED = {("int8", "ours"), ("uint8", "ours")}  # the graph of `q8`
+_HEADS = {
+    "error": "error",
+    "cosine": "least cosine",
+    "top1": "equal winners",
+    "perplexity": "perplexity",
+    "megabytes": "MB",
+    "speed": "ONNX Runtime",
+}
 _FORMS = {
     "error": "{:.4f}",
     "cosine": "{:.4f}",
     "top1": "{:.3f}",
-    "perplexity": "{:.3f}",
+    "perplexity": "{:.4f}",
     "megabytes": "{:.1f}",
 }
 
@@ -68,16 +76,15 @@ def page(results: Mapping[str, Any]) -> str:
 
 def _section(name: str, rows: Mapping[str, Any]) -> str:
     clients = [client for client in CLIENTS if any(client in one for of in rows.values() for one in of.values())]
-    perplexity = "perplexity" in rows["fp32"]["ours"]
-    head = ["dtype", "recipe", "error", "least cosine", "perplexity" if perplexity else "equal winners", "MB"]
-    head += ["ONNX Runtime", *(CLIENTS[client] for client in clients)]
-    columns = ["error", "cosine", "perplexity" if perplexity else "top1", "megabytes", "speed", *clients]
+    left_out = "top1" if MODELS[name].task == "feature-extraction" else ""  # vectors have no winner
+    columns = [one for one in (*_HEADS, *clients) if one in rows["fp32"]["ours"] and one != left_out]
+    head = ["dtype", "recipe", *(_HEADS.get(one) or CLIENTS[one] for one in columns)]
     lines = [f"## {MODELS[name].words}", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for dtype in ("fp32", *DTYPES):
         for whose in sorted(rows.get(dtype, {}), key=lambda one: _ORDER.get(one, len(_ORDER))):
             if (dtype, whose) not in REPEATED:
                 found = rows[dtype][whose]
-                cells = [_number(column, found.get(column)) for column in columns]
+                cells = [_cell(column, found) for column in columns]
                 lines.append(f"| `{dtype}` | {_words(dtype, whose)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -88,10 +95,12 @@ def _words(dtype: str, whose: str) -> str:
     return "the library's" if whose == "theirs" else whose
 
 
-def _number(column: str, value: float | None) -> str:
+def _cell(column: str, found: Mapping[str, Any]) -> str:
+    value = found.get(column)
     if value is None or math.isnan(value):
         return ""
-    return _FORMS.get(column, "{:.2f} ×").format(value)
+    note = "" if found.get(f"{column}_equal", True) else ", **differs**"
+    return _FORMS.get(column, "{:.2f} ×").format(value) + note
 
 
 def _recipes() -> str:

@@ -356,7 +356,8 @@ def test_card_of_a_model_that_a_class_runs_names_no_pipeline(tmp_path):
     text = card(tmp_path, "feature-extraction", row, "SamModel", ["fp32"], "fp32")
     assert "await SamModel.from_pretrained('PACKAGE', { dtype: 'fp32' })" in text
     assert "{ input_points: [[[45, 60]]] }" in text
-    assert "pipeline" not in text
+    assert "pipeline_tag: mask-generation\n" in text
+    assert "pipeline(" not in text
 
 
 # -- kernels ----------------------------------------------------------------------------------------------------------

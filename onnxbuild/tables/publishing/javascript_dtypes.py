@@ -83,7 +83,8 @@ class JavaScriptTask(Struct, frozen=True, kw_only=True):
     """A task: the pipeline that runs its models, what they read, and the documentation's name of the pipeline.
 
     `of_class`: the class that runs the models instead, where the library has no pipeline for them. `options`: what an
-    example gives the pipeline besides its input; `given`: its input, if not the usual one.
+    example gives the pipeline besides its input; `given`: its input, if not the usual one. `tag`: what the Hub calls
+    them, where the task has another tag.
     """
 
     pipeline: str = ""
@@ -92,6 +93,7 @@ class JavaScriptTask(Struct, frozen=True, kw_only=True):
     of_class: str = ""
     options: str = ""
     given: str = ""
+    tag: str = ""
 
     @property
     def reads_media(self) -> bool:
@@ -165,7 +167,7 @@ _TASKS: Mapping[str, JavaScriptTask] = {
 
 # Model type → what runs it in place of the pipeline of its task, which for `feature-extraction` reads text.
 _BY_CLASS: Mapping[str, JavaScriptTask] = {
-    "sam": JavaScriptTask(of_class="SamModel", reads="image-and-points", documented="SamModel"),
+    "sam": JavaScriptTask(of_class="SamModel", reads="image-and-points", documented="SamModel", tag="mask-generation"),
 }
 
 

@@ -41,8 +41,9 @@ def card(
     halves: Iterable[Half] = (),
 ) -> str:
     """The text of the card. `default`: the dtype in the examples; `whole`: whether it has the whole model."""
-    hub = None if row.of_class else hub_task(task)
-    tag = [f"pipeline_tag: {hub.tag}"] if hub is not None else []
+    hub = hub_task(task)
+    name = row.tag or (hub.tag if hub is not None else "")
+    tag = [f"pipeline_tag: {name}"] if name else []
     head = ["---", "library_name: transformers.js", *tag, "tags:", "- onnx", "- transformers.js", "---"]
     title = f"# {architecture} (ONNX)"
     usage = _usage(row, default) if whole else []
