@@ -33,7 +33,7 @@ _STATUS = re.compile(r"Status:\s*(\S.*)")
 
 
 def device_problem(name: str) -> str | None:
-    """Why no device answers behind a program or a file that is there, in words; None if one does, or none is meant."""
+    """Why a device, or the one behind a program or file, cannot be used, in words; None if it can, or none is meant."""
     look = _LOOKS.get(name)
     return None if look is None else look()
 
@@ -140,6 +140,13 @@ def _without_render() -> str | None:
     return None if has_gpu else f"no GPU is here that computes: `{_RENDERS}` has no `renderD128`"
 
 
+def _without_htp() -> str | None:
+    """The driver of Qualcomm's processors has one of two names."""
+    names = names_in("/dev")
+    has_htp = names is None or any(name.startswith(("fastrpc-", "adsprpc-smd")) for name in names)
+    return None if has_htp else "no HTP is here: `/dev` has no `fastrpc-cdsp`"
+
+
 def names_in(folder: str) -> tuple[str, ...] | None:
     """The names in a folder of the system; None if it cannot be read."""
     try:
@@ -161,5 +168,10 @@ _LOOKS: Mapping[str, Callable[[], str | None]] = {
     "/dev/nvidiactl": _without_nvidia,
     "/dev/kfd": _without_amd,
     _RENDERS: _without_render,
+    "HTP": _without_htp,
 }
-_PLACES: Mapping[str, tuple[str, ...]] = {CARD_TOOL: (CARD_FILES,), "/dev/nvidiactl": ("/dev/nvidia0",)}
+_PLACES: Mapping[str, tuple[str, ...]] = {
+    CARD_TOOL: (CARD_FILES,),
+    "/dev/nvidiactl": ("/dev/nvidia0",),
+    "HTP": ("/dev/fastrpc-cdsp", "/dev/adsprpc-smd"),
+}

@@ -22,10 +22,14 @@ PROGRAM = "program "
 FILE = "file "
 # A shared library, such as `library libnvinfer.so`, of any version: whether the loader of Linux finds it.
 LIBRARY = "library "
+# A device, such as `device HTP`, that no single program or file stands for (`onnxbuild.needs.devices`).
+DEVICE = "device "
 
 # What the loader knows without LD_LIBRARY_PATH: its cache, and the folders that it looks in last.
 _LOADER_CACHE = "/etc/ld.so.cache"
 _LOADER_FOLDERS = ("/lib", "/usr/lib", "/lib64", "/usr/lib64")
+
+_LATE = (LIBRARY, DEVICE)  # became needs after there were keys
 
 ABSENT = "absent"  # the version, in a key, of what is missing
 
@@ -34,27 +38,27 @@ Version = Callable[[str], str | None]
 
 
 def is_of_machine(need: str) -> bool:
-    """Whether a need is a program, a file or a library of the machine, whatever environment the action runs in."""
-    return need.startswith((PROGRAM, FILE, LIBRARY))
+    """Whether a need is of the machine, such as a program or a file, whatever environment the action runs in."""
+    return need.startswith((PROGRAM, FILE, *_LATE))
 
 
 def of_key(versions: Mapping[str, str], together: Iterable[Collection[str]]) -> dict[str, str]:
-    """The versions that a key has: a library counts only where it is all that is missing.
+    """The versions that a key has: a library or a device counts only where it is all that is missing.
 
-    A library that is there tells no version, and beside another missing need it changes nothing. Its absence was a
-    failure before it became a need, so that no result has another key because of it.
+    One that is there tells no version, and beside another missing need it changes nothing. Its absence was a failure
+    before it became a need, so that no result has another key because of it.
 
     `together`: what is needed at once, such as all that a compiler needs.
     """
     gone = {name for name, version in versions.items() if version == ABSENT}
     lacks = (gone.intersection(needs) for needs in together)
-    alone = {name for lack in lacks if all(one.startswith(LIBRARY) for one in lack) for name in lack}
-    return {name: version for name, version in versions.items() if not name.startswith(LIBRARY) or name in alone}
+    alone = {name for lack in lacks if all(one.startswith(_LATE) for one in lack) for name in lack}
+    return {name: version for name, version in versions.items() if not name.startswith(_LATE) or name in alone}
 
 
 def need_name(need: str) -> str:
     """A need as a person calls it."""
-    return need.removeprefix(PROGRAM).removeprefix(FILE).removeprefix(LIBRARY)
+    return need.removeprefix(PROGRAM).removeprefix(FILE).removeprefix(LIBRARY).removeprefix(DEVICE)
 
 
 def first_absent(needs: Iterable[str], version: Version) -> str | None:
@@ -63,7 +67,7 @@ def first_absent(needs: Iterable[str], version: Version) -> str | None:
 
 
 def is_on_machine(need: str) -> bool:
-    """Whether this machine has a program, a file or a library, and the device that it is for."""
+    """Whether this machine has a program, a file, a library or a device; the device behind a program or a file, too."""
     return _exists(need) and device_problem(need_name(need)) is None
 
 
@@ -88,7 +92,7 @@ def _exists(need: str) -> bool:
         return shutil.which(need.removeprefix(PROGRAM)) is not None
     if need.startswith(LIBRARY):
         return has_library(need.removeprefix(LIBRARY))
-    return os.path.exists(need.removeprefix(FILE))
+    return need.startswith(DEVICE) or os.path.exists(need.removeprefix(FILE))
 
 
 def has_library(name: str) -> bool:

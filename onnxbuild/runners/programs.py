@@ -16,6 +16,7 @@ import msgspec
 from onnxbuild.needs.devices import device_places
 from onnxbuild.needs.step_needs import (
     ABSENT,
+    DEVICE,
     FILE,
     LIBRARY,
     PROGRAM,
@@ -84,6 +85,8 @@ def places_of(names: Iterable[str]) -> Iterator[str]:
     for full in names:
         name = full.removeprefix(PROGRAM)
         yield from device_places(need_name(full))
+        if full.startswith(DEVICE):
+            continue
         if full.startswith(LIBRARY):
             yield from library_places()
             continue

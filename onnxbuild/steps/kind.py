@@ -12,10 +12,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType, convert, structs
 
 from onnxbuild.diagnostics import Severity
 from onnxbuild.machine import Machine
-from onnxbuild.needs.step_needs import CODE_OF, FILE, LIBRARY
+from onnxbuild.needs.step_needs import CODE_OF, FILE
 from onnxbuild.tables.checkpoints.other_libraries import TIMM
 from onnxbuild.tables.positions import positions_of
-from onnxbuild.tables.runtimes.runtime_libraries import LIBRARIES
+from onnxbuild.tables.runtimes.further_needs import further_needs
 from onnxbuild.tables.tasks import Family
 
 # What `packages` may name besides distributions and what `onnxbuild.needs` has: everything that is installed where the
@@ -256,11 +256,8 @@ def packages_of(kind: Kind, params: Any) -> tuple[str, ...]:
 
 
 def all_needs(runtime: Runtime) -> tuple[str, ...]:
-    """What a runtime needs, with the shared libraries that it loads.
-
-    They became needs after their backend had keys. A table has them, because params are a part of the key.
-    """
-    return (*runtime.needs, *(f"{LIBRARY}{name}" for name in LIBRARIES.get(runtime.backend, ())))
+    """What a runtime needs: what the params say, and what a table adds."""
+    return (*runtime.needs, *further_needs(runtime.backend))
 
 
 def needed_together(kind: Kind, params: Any) -> tuple[tuple[str, ...], ...]:

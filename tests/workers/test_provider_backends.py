@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import classifier
 
 from onnxbuild.needs import step_needs
-from onnxbuild.needs.step_needs import is_of_machine, need_name
+from onnxbuild.needs.step_needs import is_of_machine, need_name, of_key
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps import KINDS, all_kinds
 from onnxbuild.steps.compiling.backends import BACKENDS
@@ -31,7 +31,7 @@ from onnxbuild.steps.compiling.provider_backends import (
     ShapeRange,
     TensorrtParams,
 )
-from onnxbuild.steps.kind import Runtime, packages_of
+from onnxbuild.steps.kind import Runtime, needed_together, packages_of
 from onnxbuild.steps.packaging.compiled_package import CompiledClientParams
 from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS
@@ -282,6 +282,20 @@ def test_what_another_machine_has_compiled_waits_where_its_runtime_is_absent(tmp
     assert need in packages_of(KINDS["validate"], ValidateParams(task="text-classification", runtime=runtime))
     package = CompiledClientParams(task="text-classification", runtimes={"folder": runtime})
     assert need in packages_of(all_kinds()["client-compiled"], package)
+
+
+@pytest.mark.parametrize(
+    ("gone", "kept"), [((), False), (("libnvinfer.so",), True), (("libnvinfer.so", "onnxruntime-gpu"), False)]
+)
+def test_a_check_without_the_library_of_its_runtime_has_a_key_of_its_own(gone, kept):
+    """So that its skipped result is no hit once the library is there; other keys are what they were."""
+    runtime = Runtime(backend="tensorrt", needs=TENSORRT.runs_with(TensorrtParams()))
+    kind, params = KINDS["validate"], ValidateParams(task="text-classification", runtime=runtime)
+    missing = (*gone, "sentence-transformers")  # a check needs it only for some models
+    versions = {one: "absent" if need_name(one) in missing else "1.0" for one in packages_of(kind, params)}
+    without = {one: version for one, version in versions.items() if one != "library libnvinfer.so"}
+    found = of_key(versions, needed_together(kind, params))
+    assert found == (versions if kept else without)
 
 
 def test_a_provider_that_is_absent_is_no_silent_run_on_the_cpu(tmp_path):

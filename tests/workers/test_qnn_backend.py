@@ -6,18 +6,24 @@ The compiler is 243 MB with a licence of its own: what needs it runs where someb
 import json
 import shlex
 import shutil
+import sys
 from importlib import metadata
 
+import devices_here
 import numpy as np
 import onnx
 import pytest
 from small_models import classifier, exported
 
+from onnxbuild.needs.step_needs import DEVICE
 from onnxbuild.protocol import CheckFailed
+from onnxbuild.runners.programs import places_of, version_on_machine
+from onnxbuild.steps import KINDS
 from onnxbuild.steps.compiling.qnn_backend import QNN_DISTRIBUTION, QnnParams
-from onnxbuild.steps.kind import Runtime
+from onnxbuild.steps.kind import Runtime, packages_of
+from onnxbuild.steps.validate import ValidateParams
 from onnxbuild.workers.compile.qnn import qnn_worker
-from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_not_timed
+from onnxbuild.workers.engines.compiled.open_variant import open_variant, why_not_timed, why_skipped
 from onnxbuild.workers.engines.onnxruntime_engine import OnnxModel
 
 
@@ -188,4 +194,18 @@ def test_an_emulator_is_not_measured(stood_in, monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     assert why_not_timed(stood_in, here) == "needs HTP: an emulator is not measured"
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    devices_here.drivers(monkeypatch, {"/dev": ("null", "fastrpc-cdsp")})
     assert why_not_timed(stood_in, here) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="every Windows on Arm has an HTP")
+def test_an_arm_server_has_no_htp(stood_in, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    devices_here.drivers(monkeypatch, {"/dev": ("null", "kvm")})
+    here = Runtime(backend="qnn", needs=())
+    words = "needs qnn: no HTP is here: `/dev` has no `fastrpc-cdsp`"
+    assert why_skipped(stood_in, here) == why_not_timed(stood_in, here) == words
+    need = f"{DEVICE}HTP"
+    assert need in packages_of(KINDS["validate"], ValidateParams(task="fill-mask", runtime=here))
+    assert version_on_machine(need) == "absent"
+    assert [*places_of([need])] == ["/dev/fastrpc-cdsp", "/dev/adsprpc-smd"]

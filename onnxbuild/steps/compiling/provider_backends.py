@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from onnxbuild.needs.step_needs import FILE, LIBRARY
+from onnxbuild.needs.step_needs import FILE
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams, check_device
 from onnxbuild.steps.compiling.int8_rows import DATA, check_rows, check_unread
 from onnxbuild.steps.compiling.sizes_of_calls import PROFILES, check_profiles, check_tokens
@@ -23,7 +23,7 @@ from onnxbuild.steps.dataset_rows import (
 )
 from onnxbuild.steps.exporters import EXPORTERS
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.tables.runtimes.runtime_libraries import LIBRARIES
+from onnxbuild.tables.runtimes.further_needs import further_needs
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS, RuntimeLimits
 
 _WORKER = "onnxbuild.workers.compile.checked.checked_worker"
@@ -178,12 +178,8 @@ def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParam
 
 
 def _backend(name: str, summary: str, distribution: str, *files: str, **more: Any) -> Backend:
-    """A backend that needs a distribution with the provider, files of a driver, and libraries.
-
-    What runs the result has no libraries among its needs: these are in the params of each check, and so in its key.
-    """
+    """A backend that needs a distribution with the provider, files of a driver, and what a table adds."""
     needs = (distribution, *files)
-    libraries = tuple(f"{LIBRARY}{one}" for one in LIBRARIES.get(name, ()))
     settle = more.pop("resolve", lambda params, _context: params)
 
     def resolve(params: Any, context: Context) -> Any:
@@ -197,7 +193,7 @@ def _backend(name: str, summary: str, distribution: str, *files: str, **more: An
         engine=_ENGINE,
         verified_on="device",
         packages=lambda _params: ("onnx",),
-        compiler=lambda _params: (*needs, *libraries),
+        compiler=lambda _params: (*needs, *further_needs(name)),
         runs_with=lambda _params: needs,
         pure=True,
         **{"params": ProviderParams, "worker": f"{_WORKER}:run", "check": _check_integers(name), **more},

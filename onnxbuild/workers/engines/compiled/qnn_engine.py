@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.compiling.backend_kind import Place
 from onnxbuild.steps.compiling.compiled_record import CompiledRecord, CompiledStage
 from onnxbuild.steps.compiling.qnn_backend import QNN_DISTRIBUTION
+from onnxbuild.tables.runtimes.further_needs import is_x86
 from onnxbuild.workers.engines.compiled.compiled_model import Call, CompiledModel
 from onnxbuild.workers.engines.compiled.fixed_shapes import FixedShapes
 from onnxbuild.workers.engines.compiled.needs_here import version_here
@@ -44,7 +44,7 @@ class QnnModel(CompiledModel):
     @classmethod
     def place_here(cls, record: CompiledRecord) -> Place:  # noqa: ARG003
         """The emulator on x86, else the device."""
-        return "emulator" if platform.machine().lower() in {"x86_64", "amd64"} else "device"
+        return "emulator" if is_x86() else "device"
 
     @property
     def longest(self) -> int | None:
