@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.compiling.backend_kind import Backend, CompileParams
 from onnxbuild.steps.compiling.int8_rows import DATA, check_rows, check_unread
-from onnxbuild.steps.dataset_rows import DerivedRows, Rows, check_length
+from onnxbuild.steps.dataset_rows import DerivedRows, Rows, check_halves, check_length
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.steps.quantizing.bounds_of_search import Metric, check_bounds
 from onnxbuild.tables.compiling.inner_sizes import inner_sizes
