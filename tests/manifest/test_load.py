@@ -139,6 +139,15 @@ def test_a_key_of_another_block_is_said_to_belong_there(load, block, key):
     assert only.notes[0][1].startswith(f"write it in {'a' if where == 'target' else 'the'} {where}: ")
 
 
+@pytest.mark.parametrize(("written", "hint"), [("openvno", ("did you mean `openvino`?",)), ("null", ()), ("7", ())])
+def test_a_backend_that_is_none_names_all(load, written, hint):
+    only = _only_fault(load, f"source: random:bert, targets: [{{name: t, compile: {{backend: {written}}}}}]")
+    assert only.code == "OB013"
+    assert only.message.startswith("expected one of `coreml`, `cuda`, ")
+    assert only.message.endswith(f"`webgpu`, found `{written}`")
+    assert tuple(text for _, text in only.notes) == hint
+
+
 def _only_fault(load, block):
     with pytest.raises(DiagnosticError) as caught:
         load(HEAD + f"models: {{m: {{{block}}}}}\n")

@@ -109,13 +109,19 @@ class _Branch(Struct, frozen=True):
     @property
     def chosen_otherwise(self) -> list[str] | None:
         """What the key that chooses a branch would have to be; None if it is that, or if no key chooses this one."""
-        errors = (one for one in self.errors if one.validator == "enum" and [*one.relative_path] == [_CHOOSES])
-        return next((list(one.validator_value) for one in errors), None)
+        errors = [one for one in self.errors if [*one.relative_path] == [_CHOOSES]]
+        return next((names for one in errors if (names := _allowed_by(one))), None)
 
     @property
     def is_reference(self) -> bool:
         """Whether the branch is `${vars.name}` and the like."""
         return str(self.schema.get("pattern", "")).startswith(r"\$")
+
+
+def _allowed_by(error: ValidationError) -> list[str]:
+    """The words that a broken enum allows, also one that stands beside a reference."""
+    branches = error.validator_value if error.validator == "anyOf" else [error.schema]
+    return [word for branch in branches for word in branch.get("enum", ())]
 
 
 class _Report:
