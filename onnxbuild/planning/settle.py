@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from onnxbuild.planning.datasets.dataset_sources import DatasetReader
 from onnxbuild.steps import Kinds
 from onnxbuild.steps.compiling.backend_kind import KEY
 from onnxbuild.steps.dataset_rows import Rows
-from onnxbuild.steps.kind import Context, Fault, Kind, examples, spelled_out
+from onnxbuild.steps.kind import Context, Fault, Kind, Params, examples, spelled_out
 
 
 class Step(Struct, frozen=True):
@@ -97,15 +98,20 @@ class Settled(Struct, frozen=True):
 
 def _missing(kind: Kind, block: Mapping[str, Any]) -> list[str]:
     """The params without a default that a block does not have: `true` asks for a step and names none."""
-    fields = msgspec.structs.fields(kind.params)
-    return [field.encode_name for field in fields if field.required and field.encode_name not in block]
+    return [name for name in _required(kind.params) if name not in block]
 
 
-def _needs(step: Step, kind: Kind, missing: Sequence[str]) -> Diagnostic:
-    example = examples(kind.params).get(missing[0])
+@functools.cache
+def _required(params: type[Params]) -> tuple[str, ...]:
+    """The params without a default. msgspec evaluates all annotations to tell, which takes long."""
+    return tuple(field.encode_name for field in msgspec.structs.fields(params) if field.required)
+
+
+def _needs(step: Step, kind: Kind, missing: str) -> Diagnostic:
+    example = examples(kind.params).get(missing)
     value = "…" if example is None else msgspec.json.encode(example).decode()
-    message = f"missing key `{missing[0]}` of `{step.kind}`"
-    return fault("OB012", message, span=step.value_at, hint=f"write `{step.kind}: {{{missing[0]}: {value}}}`")
+    message = f"missing key `{missing}` of `{step.kind}`"
+    return fault("OB012", message, span=step.value_at, hint=f"write `{step.kind}: {{{missing}: {value}}}`")
 
 
 class Settler:
@@ -135,13 +141,12 @@ class Settler:
     def _settle_anew(self, step: Step, context: Context, *, unlocked: bool) -> Settled | None:
         kind = self._kinds[step.kind]
         block = spelled_out(kind.params, step.block)
-        if missing := _missing(kind, block):
-            self._faults.append(_needs(step, kind, missing))
-            return None
         try:
             params = msgspec.convert(block, kind.params)
         except msgspec.ValidationError as error:
-            self._faults.append(fault("OB011", f"`{step.kind}`: {error}", span=step.value_at))
+            missing = _missing(kind, block)
+            other = fault("OB011", f"`{step.kind}`: {error}", span=step.value_at)
+            self._faults.append(_needs(step, kind, missing[0]) if missing else other)
             return None
         context = msgspec.structs.replace(context, written=frozenset(block))
         if not self._passes(kind, params, step, context, unlocked=unlocked):

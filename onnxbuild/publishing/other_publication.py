@@ -19,6 +19,8 @@ from msgspec import Struct
 from onnxbuild.printable import printable
 from onnxbuild.publishing.uploaded_files import ACCOUNT, Upload
 
+TOP = "./"  # before the path of a manifest that begins at the top of its repository
+
 _NAMES = ("repository", "architecture", "package")  # of a source, by its kind
 
 
@@ -49,8 +51,10 @@ def _differ(one: str, other: str) -> bool:
 
 
 def _may_be_same(one: str, other: str) -> bool:
-    """Whether two paths of a manifest may mean one: they are equal, or one is the end of the other."""
-    return f"/{one}".endswith(f"/{other}") or f"/{other}".endswith(f"/{one}")
+    """Whether two manifests may be one: their paths are equal, or one is a file name alone, which the other has too."""
+    if one.startswith(TOP) and other.startswith(TOP):
+        return one == other
+    return one.rpartition("/")[2] == other.rpartition("/")[2]
 
 
 def _publication(account: bytes) -> _Publication:

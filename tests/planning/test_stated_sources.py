@@ -162,5 +162,5 @@ def test_a_manifest_is_named_by_its_path_in_its_repository(planned, tmp_path):
         names += [one.manifest for one in planned("local:mine", ", package: plain").graph.delivered]
     finally:
         (tmp_path.parent / ".git").unlink()
-    below = f"{tmp_path.name}/m.yaml"
+    below = f"./{tmp_path.name}/m.yaml"
     assert names == ["m.yaml", below, below]

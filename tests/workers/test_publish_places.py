@@ -171,8 +171,8 @@ _OTHER_SOURCE = (
     account(source="o/x"), account(source="o/y"), "of `a` from `hub:o/x`, and this one is from `hub:o/y`"
 )  # fmt: skip
 _OTHER_MANIFEST = (
-    account(manifest="web/m.yaml"), account(manifest="app/m.yaml"),
-    r"of `a` by `web/m\.yaml`, and this one is by `app/m\.yaml`",
+    account(manifest="./m.yaml"), account(manifest="./app/m.yaml"),
+    r"of `a` by `\./m\.yaml`, and this one is by `\./app/m\.yaml`",
 )  # fmt: skip
 
 
@@ -201,8 +201,10 @@ def test_the_publication_of_another_origin_is_not_replaced(package, anywhere, th
 
 @pytest.mark.parametrize(("there", "here"), [
     (account(), account(target="packages/web")),
-    (account(source="O/x", manifest="m.yaml"), account(source="o/X", manifest="web/m.yaml")),
-    (account(), account(source="o/x", manifest="web/m.yaml")),  # by a version that named neither
+    (account(source="O/x", manifest="m.yaml"), account(source="o/X", manifest="./web/m.yaml")),
+    (account(manifest="./web/m.yaml"), account(manifest="m.yaml")),
+    (account(manifest="./web/m.yaml"), account(manifest="./web/m.yaml")),
+    (account(), account(source="o/x", manifest="./web/m.yaml")),  # by a version that named neither
     (account(source="o/x"), account(sources=[{"kind": "local", "digest": "7" * 64}])),
     (b"[" * 100_000, account()),
     (b'{"model": 7, "sources": {}, "manifest": []}', account(source="o/x", manifest="m.yaml")),

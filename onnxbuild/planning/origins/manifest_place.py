@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 
+from onnxbuild.publishing.other_publication import TOP
+
 _MARKS = (".git", ".hg", ".jj")  # what is in the top folder of a repository; `.git` of a worktree is a file
 
 
 def place_of_manifest(path: str) -> str:
-    """The path of a manifest below the top of its repository, with slashes; its file name if it is in none."""
+    """The path of a manifest from the top of its repository, such as `./web/m.yaml`; its file name if it is in none."""
     folder, name = os.path.split(os.path.abspath(path))
     folder = os.path.realpath(folder)
-    top = _top(folder) or folder
-    below = os.path.relpath(os.path.join(folder, name), top).replace(os.sep, "/")
-    return os.fsencode(below).decode("utf-8", "replace")
+    top = _top(folder)
+    place = name if top is None else TOP + os.path.relpath(os.path.join(folder, name), top).replace(os.sep, "/")
+    return os.fsencode(place).decode("utf-8", "replace")
 
 
 def _top(folder: str) -> str | None:
