@@ -203,7 +203,7 @@ def test_the_publication_of_another_origin_is_not_replaced(package, anywhere, th
     (account(), account(target="packages/web")),
     (account(source="O/x", manifest="m.yaml"), account(source="o/X", manifest="./web/m.yaml")),
     (account(manifest="./web/m.yaml"), account(manifest="m.yaml")),
-    (account(manifest="./web/m.yaml"), account(manifest="./web/m.yaml")),
+    (account(manifest="./web/m.yaml"), account(manifest="./web/m.yaml", target="packages/web")),
     (account(), account(source="o/x", manifest="./web/m.yaml")),  # by a version that named neither
     (account(source="o/x"), account(sources=[{"kind": "local", "digest": "7" * 64}])),
     (b"[" * 100_000, account()),
