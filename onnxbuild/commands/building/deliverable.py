@@ -30,7 +30,7 @@ def deliverable(opened: Session, outcomes: Mapping[str, Outcome]) -> tuple[Sessi
 
 def _with_stored(every: Session, outcomes: Mapping[str, Outcome], variants: Iterable[Variant]) -> Mapping[str, Outcome]:
     """The outcomes, with the hits among the actions of these variants that did not take part in the run."""
-    built = (one for one in variants if _succeeded(one.output.action, outcomes))
+    built = (one for one in variants if _may_be_stored(one.output.action, outcomes))
     lacking = {name for one in built for name in one.members if not _took_part(name, outcomes)}
     if not lacking:
         return outcomes
@@ -39,8 +39,9 @@ def _with_stored(every: Session, outcomes: Mapping[str, Outcome], variants: Iter
     return {**outcomes, **{name: found[name] for name in lacking if found[name].outcome == "hit"}}
 
 
-def _succeeded(name: str, outcomes: Mapping[str, Outcome]) -> bool:
-    return name in outcomes and outcomes[name].outcome in SUCCEEDED
+def _may_be_stored(name: str, outcomes: Mapping[str, Outcome]) -> bool:
+    """Whether an action ended well, or was not selected. After an interrupt, nothing is read of what was skipped."""
+    return name not in outcomes or outcomes[name].outcome in SUCCEEDED
 
 
 def _took_part(name: str, outcomes: Mapping[str, Outcome]) -> bool:
