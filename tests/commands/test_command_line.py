@@ -251,7 +251,7 @@ def test_every_command_that_reads_results_finds_those_of_the_last_run(world: Wor
     world.store = world.root.parent / "elsewhere"
     assert world.run().code == 0
     for words, shown in (
-        (["report", "manifest.yaml", "--format", "csv"], "m/one,"),
+        (["report", "manifest.yaml", "--format", "csv"], "m,one,"),
         (["report", "manifest.yaml", "--compare", ".", "manifest.yaml"], "m/one"),
         (["report", "--compare", "manifest.yaml", "out"], "m/one"),
         (["graph", "manifest.yaml", "--format", "json"], '"outcome": "hit"'),
