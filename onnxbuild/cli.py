@@ -224,15 +224,17 @@ def _logs(options: argparse.Namespace) -> int:
 
 def _graph(options: argparse.Namespace) -> int:
     from onnxbuild.commands.graph import format_for, show_graph
+    from onnxbuild.commands.parsing.last_run import with_last_store
 
     try:
         format_ = format_for(options.format, options.output)
     except ValueError as error:
         subcommand(parser("graph"), "graph").error(str(error))
-    return show_graph(asked_for(options), format_, output=options.output)
+    return show_graph(with_last_store(asked_for(options)), format_, output=options.output)
 
 
 def _report(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.parsing.last_run import with_last_store
     from onnxbuild.commands.reporting.report import ReportOptions, format_for, report
 
     if options.compare:
@@ -248,7 +250,7 @@ def _report(options: argparse.Namespace) -> int:
     if options.show and format_ != "html":
         subcommand(parser("report"), "report").error("`--open` shows the page: it needs `--format html`")
     chosen = ReportOptions(format=format_, output=options.output, plots=options.plots, show=options.show)
-    return report(asked_for(options), chosen)
+    return report(with_last_store(asked_for(options)), chosen)
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -267,9 +269,10 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _card(options: argparse.Namespace) -> int:
+    from onnxbuild.commands.parsing.last_run import with_last_store
     from onnxbuild.commands.reporting.cards import CardOptions, write_cards
 
-    return write_cards(asked_for(options), CardOptions(output=options.output, plots=options.plots))
+    return write_cards(with_last_store(asked_for(options)), CardOptions(output=options.output, plots=options.plots))
 
 
 def _view(options: argparse.Namespace) -> int:

@@ -150,7 +150,7 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
     from onnxbuild.planning.expand import watched_files
     from onnxbuild.planning.lock_file import lock_path
     from onnxbuild.planning.packages.asked_uploads import check_any, check_offline, without_unasked
-    from onnxbuild.planning.select import named, select
+    from onnxbuild.planning.select import delivered_named, named, select
 
     manifest, expansion, lock = planned(asked, write_lock=write_lock)
     whole = with_asked(expansion.graph, asked.selectors)
@@ -165,6 +165,7 @@ def plan(asked: Asked, *, write_lock: bool) -> tuple[Plan, Mapping[str, Environm
         manifest=manifest,
         graph=graph,
         named=named(whole, asked.selectors) & frozenset(graph.actions),
+        delivers=delivered_named(graph, asked.selectors),
         whole=whole,
         watched=(
             *watched_files(manifest, expansion, str(lock_path(asked.manifest))),

@@ -62,6 +62,34 @@ def packages_named(graph: ActionGraph, selectors: Sequence[str]) -> tuple[Packed
     return tuple(one for one in graph.packages if not chosen.isdisjoint(one.members))
 
 
+def delivered_named(graph: ActionGraph, selectors: Sequence[str]) -> frozenset[str]:
+    """The names of the variants and packages whose folders a run with these selectors writes.
+
+    Others are built only because something needs them: they may lack measures, and their folders stay as they are.
+    """
+    if not selectors:
+        return frozenset(one.name for one in graph.delivered)
+    names = _names(graph)
+    matches = {action for one in selectors for action in _matching(one.strip("+"), names)} & graph.actions.keys()
+    behind = _behind(graph, selectors, names)
+    uploads = {(one.model, one.package) for one in graph.uploads if one.action in matches | behind}
+    return frozenset(
+        (
+            *(one.name for one in variants_named(graph, selectors)),
+            *(one.name for one in graph.variants if one.output.action in behind),
+            *(one.variant.name for one in packages_named(graph, selectors)),
+            *(one.variant.name for one in graph.packages if (one.variant.model, one.name) in uploads),
+        )
+    )
+
+
+def _behind(graph: ActionGraph, selectors: Sequence[str], names: Mapping[str, str]) -> frozenset[str]:
+    """The actions that selectors such as `x+` add to the ones that they match."""
+    patterns = [one.strip("+") for one in selectors if one.endswith("+")]
+    starts = [_matching(one, names) & graph.actions.keys() for one in patterns]
+    return frozenset(action for start in starts for action in graph.with_dependents(start) - start)
+
+
 def names_variant(selector: str, variant: str, steps: Sequence[str], others: Sequence[str] = ()) -> bool:
     """Whether a selector names a variant, directly or through one of its actions: its steps, or others."""
     pattern = selector.removeprefix("+")

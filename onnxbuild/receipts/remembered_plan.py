@@ -40,6 +40,7 @@ class Memory(Struct, frozen=True, array_like=True):
     settings: Settings
     graph: ActionGraph
     named: frozenset[str]
+    delivers: frozenset[str]
     plugins: Places
     outcomes: Mapping[str, Outcome]
     parts: tuple[tuple[str, ...], ...]
@@ -54,6 +55,7 @@ class Memory(Struct, frozen=True, array_like=True):
             manifest=manifest,
             graph=self.graph.only(ids),
             named=self.named & ids,
+            delivers=self.delivers,
             whole=self.graph,
             watched=(),
             plugins=self.plugins,
@@ -93,7 +95,8 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
     """The memory to leave with a receipt; empty if the plan holds secrets, needs environments, or waits for something.
 
     An upload waits until somebody asks for it. What only a best
-    variant gets is part of the plan of one run: the next choice may be another one.
+    variant gets is part of the plan of one run: the next choice may be another one. A plan without some measures of
+    what it delivers does not know whether the store has their results.
     """
     if (
         plan.manifest.environment
@@ -101,6 +104,7 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
         or any(model.toolchain for model in plan.manifest.models)
         or any(variant.if_best for variant in plan.whole.variants)
         or any(one.action not in plan.graph.actions for one in plan.whole.uploads)
+        or any(not plan.graph.actions.keys() >= {*one.members} for one in plan.described)
     ):
         return b""
     # Places in the manifest would put its text into every action; if one is needed, the manifest is read again.
@@ -117,6 +121,7 @@ def remember(plan: Plan, parts: tuple[tuple[str, ...], ...], outcomes: Mapping[s
                 uploads=plan.whole.uploads,
             ),
             named=plan.named,
+            delivers=plan.delivers,
             plugins=plan.plugins,
             outcomes=outcomes,
             parts=parts,
@@ -163,10 +168,12 @@ def files_of_parts(
     files = {delivery.variant: delivery.files for delivery in deliveries}
     made_by: dict[str, list[Mapping[str, str]]] = {}
     for variant in graph.delivered:
-        made_by.setdefault(variant.output.action, []).append(files[variant.name])
+        if variant.name in files:  # others are built, but not selected
+            made_by.setdefault(variant.output.action, []).append(files[variant.name])
     for choice in graph.choices:  # all variants of a model are in one part
         one = next(variant for variant in graph.variants if variant.model == choice.model)
-        made_by[one.output.action].append(files.get(f"{choice.model}/{BEST}", {}))
+        if f"{choice.model}/{BEST}" in files:
+            made_by.setdefault(one.output.action, []).append(files[f"{choice.model}/{BEST}"])
     stamps = [_stamps([graph.actions[name] for name in part], made_by, outcomes, store) for part in parts]
     return None if None in stamps else [one for one in stamps if one is not None]
 

@@ -246,6 +246,27 @@ def test_explain_looks_at_the_store_of_the_last_run(world: World) -> None:
     assert command(world, "explain", "m/one:toy").out.startswith("m/one:toy has never been run\n")
 
 
+def test_every_command_that_reads_results_finds_those_of_the_last_run(world: World) -> None:
+    world.manifest({"one": [{"text": "1"}]})
+    world.store = world.root.parent / "elsewhere"
+    assert world.run().code == 0
+    for words in (
+        ["report", "manifest.yaml", "--format", "markdown"],
+        ["report", "manifest.yaml", "--compare", ".", "manifest.yaml"],
+        ["report", "--compare", "manifest.yaml", "out"],
+        ["graph", "manifest.yaml"],
+        ["card", "manifest.yaml", "--no-plots"],
+        ["status", "manifest.yaml"],
+    ):
+        done = command(world, *words)
+        assert f"looking at the store of the last run: {world.store}" in done.err.splitlines(), words
+        assert (done.code, "has been run yet" in done.out) == (0, False), (words, done)
+    assert (world.root / "out" / "m" / "README.md").is_file()
+    assert (
+        "of the last run" not in command(world, "report", "manifest.yaml", "--format", "markdown", "--store", "s").err
+    )
+
+
 def test_explain_shows_params_with_their_origin_the_log_the_output_and_the_key(world: World) -> None:
     world.manifest(GOOD_AND_BAD)
     world.run()

@@ -53,7 +53,7 @@ def plan_of(**changes):
         "store": Settings(path="s", remote="s3://bucket/x", trust=("ci",), spans={"path": SPAN}, trust_spans=(SPAN,)),
         **changes,
     }  # fmt: skip
-    return Plan(manifest=Manifest(**manifest), graph=GRAPH, named=frozenset("bd"), whole=GRAPH,
+    return Plan(manifest=Manifest(**manifest), graph=GRAPH, named=frozenset("bd"), delivers=frozenset(), whole=GRAPH,
                 watched=("m.yaml",), plugins=(("mine", "module:KIND"),))  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from msgspec import structs
 
 from onnxbuild.commands.building.best_first import with_best
+from onnxbuild.commands.building.deliverable import deliverable
 from onnxbuild.commands.building.finished import Result
 from onnxbuild.commands.publishing.papers import Papers
 from onnxbuild.commands.workspace import Session
@@ -68,7 +69,8 @@ def _execute_and_deliver(
         opened, final = _best_ones(opened, final, policy, reporter, interrupt)
         outcomes = _merged(outcomes, final.outcomes)
         try:
-            deliveries = deliver(opened.graph, outcomes, opened.store, out, Papers(opened).card)
+            whole, known = deliverable(opened, outcomes)
+            deliveries = deliver(whole.graph, known, opened.store, out, Papers(whole).card)
         except DamagedBlob:
             policy = structs.replace(policy, force=frozenset())
             continue

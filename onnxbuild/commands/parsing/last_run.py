@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from onnxbuild.commands.parsing.options import Asked
+from onnxbuild.commands.parsing.options import Asked, asked_for
 from onnxbuild.commands.state.trusted_state import distrust
 from onnxbuild.diagnostics import DiagnosticError, fault
 from onnxbuild.regular_files import read_regular
@@ -61,17 +61,26 @@ def follow_last_run(options: argparse.Namespace) -> None:
 
     Errors: DiagnosticError OB042 if no manifest is named and nothing has been run here.
     """
-    named = options.manifest
-    last = last_run(f"{options.name} {options.subject}") if named is None else _last_run_of(named)
+    if options.manifest is None:
+        options.manifest = last_run(f"{options.name} {options.subject}").manifest
+    options.store = with_last_store(asked_for(options)).store
+
+
+def with_last_store(asked: Asked) -> Asked:
+    """The options of a command that reads results, with the store of the manifest's last run if they name none.
+
+    What was assumed is printed to stderr.
+    """
+    last = _last_run_of(asked.manifest)
     if last is None:
-        return
-    options.manifest = last.manifest if named is None else named
-    if last.store and not (options.store or os.environ.get("ONNXBUILD_STORE")):
-        options.store = last.store
+        return asked
+    if last.store and not (asked.store or os.environ.get("ONNXBUILD_STORE")):
+        asked = asked._replace(store=last.store)
         print(f"looking at the store of the last run: {last.store}", file=sys.stderr)
-    if missing := [name for name in last.defined if name not in dict(options.define)]:
+    if missing := [name for name in last.defined if name not in dict(asked.defines)]:
         words = " ".join(f"-D {name}=…" for name in missing)
         print(f"the last run had `{words}`; without it, this describes the manifest's own values", file=sys.stderr)
+    return asked
 
 
 def _last_run_of(manifest: str) -> LastRun | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from onnxbuild.commands.parsing.last_run import with_last_store
 from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.reporting.gathered import evidence_of_manifest
 from onnxbuild.commands.reporting.git_reading import GitError, commit_of, output_of
@@ -30,11 +31,11 @@ def build_named(name: str, asked: Asked) -> Evidence:
     """
     path = Path(name)
     if name == _HERE and asked.manifest:
-        return evidence_of_manifest(asked._replace(selectors=()))[0]
+        return evidence_of_manifest(with_last_store(asked)._replace(selectors=()))[0]
     if path.is_dir():
         return _of_folder(path)
     if path.suffix in {".yaml", ".yml"} and path.is_file():
-        return evidence_of_manifest(asked._replace(manifest=name, selectors=()))[0]
+        return evidence_of_manifest(with_last_store(asked._replace(manifest=name, selectors=())))[0]
     if path.exists():
         return _of_text(_read(path), name)
     file = _REVISION.fullmatch(name)
@@ -49,7 +50,7 @@ def _at_revision(name: str, asked: Asked) -> Evidence:
             raise _unknown(f"`{name}` does not exist")
         hint = f"name the manifest as well: `onnxbuild report MANIFEST --compare {name} …`"
         raise DiagnosticError(fault("OB093", f"`{name}` is a revision of git, which is no build by itself", hint=hint))
-    found = evidence_of_revision(name, asked)
+    found = evidence_of_revision(name, with_last_store(asked))
     if found is None:
         raise _unknown(f"`{name}` does not exist")
     return found
