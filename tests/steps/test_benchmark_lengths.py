@@ -61,7 +61,7 @@ def compiled_for(backend: str, block: Any, given: Context) -> Context:
     ("backend", "block", "length", "limit"),
     [
         ("openvino", {"bounds": {"sequence_length": "32"}}, 32, "the target's `sequence_length: 32`"),
-        ("openvino", {"bounds": {"batch_size": 2, "sequence_length": "1..48"}}, 48, "the target's `sequence_length: 48`"),
+        ("openvino", {"bounds": {"batch_size": 2, "sequence_length": "1..8"}}, 8, "the target's `sequence_length: 8`"),
         ("openvino", {"bounds": {"batch_size": "2"}}, 64, "the model's 64 positions"),
         ("qnn", {"sequence": 40}, 40, "the target's `sequence: 40`"),
         ("coreml", {"sequence": 24}, 24, "the target's `sequence: 24`"),
