@@ -171,17 +171,23 @@ class _Report:
         if is_scalar and _resembles(broken.value, allowed):
             return [not_allowed(broken.value, allowed, broken.place)]
         key = self._choosing_key(meant)
-        if key is not None and key not in broken.value:
-            return [missing_choice(key, self._words(meant, key), broken.place)]
-        if key is not None and self._refers(broken.value[key]):
-            return []  # likewise
-        chosen = [one for one in meant if one.chosen_otherwise(key) is None]
-        if key is not None and not chosen:
-            place = Place(broken.value.value_span(key), broken.value.key_span(key))
-            return [not_allowed(broken.value[key], self._words(meant, key), place)]
+        if key is not None:
+            return self._of_chosen(key, meant, broken)
         if meant and not (is_scalar and allowed):
-            return min((self._of_branch(one) for one in chosen), key=len)
+            return min((self._of_branch(one) for one in meant), key=len)
         return [wrong_type(broken.value, [one.schema for one in branches if not one.is_reference], broken.place)]
+
+    def _of_chosen(self, key: str, blocks: list[_Branch], broken: Broken) -> list[Diagnostic]:
+        """The faults against the one of several blocks that the word of a key chooses."""
+        if key not in broken.value:
+            return [missing_choice(key, self._words(blocks, key), broken.place)]
+        if self._refers(broken.value[key]):
+            return []  # likewise
+        chosen = next((one for one in blocks if one.chosen_otherwise(key) is None), None)
+        if chosen is not None:
+            return self._of_branch(chosen)
+        place = Place(broken.value.value_span(key), broken.value.key_span(key))
+        return [not_allowed(broken.value[key], self._words(blocks, key), place)]
 
     def _choosing_key(self, branches: list[_Branch]) -> str | None:
         """The key whose word says which of several blocks a mapping is; None if no key says it."""
