@@ -387,6 +387,7 @@ class _Expander:
                 previous=(*context.previous, step.kind),
                 runtime=runtime_after(kind, settled.params, context),
                 program_limits=(*context.program_limits, *kind.program_limits(settled.params).items()),
+                call_limits=(*context.call_limits, *kind.call_limits(settled.params).items()),
             )
             if (context.precision == FULL and not kind.backend) or reads_checkpoint(kind):
                 exact, exact_context = output, context

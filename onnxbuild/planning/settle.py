@@ -235,7 +235,7 @@ def _what_matters(context: Context) -> tuple[Any, ...]:
     """What distinguishes the contexts of one expansion, as a key."""
     return (
         context.task, context.precision, context.previous, context.reference, context.device, context.trusts_code,
-        context.graphs, context.exports, context.runtime, context.program_limits,
+        context.graphs, context.exports, context.runtime, context.program_limits, context.call_limits,
         _Same(context.config), _Same(context.versions), _Same(context.targets),
     )  # fmt: skip
 

@@ -99,9 +99,10 @@ def _resolve(params: BenchmarkParams, context: Context) -> BenchmarkParams:
 
 def _fitting(lengths: tuple[int, ...], context: Context) -> tuple[int, ...]:
     """The default length is cut to what the model takes; a length that a person wrote is not."""
-    if "sequence" in context.written or context.positions is None:
+    positions = context.of_one_call.positions
+    if "sequence" in context.written or positions is None:
         return lengths
-    longest = context.positions - (context.family == "decoder")  # a decoder needs one position for its next token
+    longest = positions - (context.family == "decoder")  # a decoder needs one position for its next token
     return tuple(max(1, min(one, longest)) for one in lengths)
 
 

@@ -60,6 +60,7 @@ def check_call(field: str, batch: int, sequence: int) -> Iterator[Fault]:
 
 def check_cut(params: Any, context: Context) -> Iterator[Fault]:
     """OB620 as a warning: rows are cut to the model's positions, whatever a longer `sequence` says."""
+    context = context.of_one_call
     positions = context.positions
     if positions is not None and "sequence" in context.written and params.sequence > positions:
         yield Fault(
@@ -73,6 +74,7 @@ def check_cut(params: Any, context: Context) -> Iterator[Fault]:
 
 def check_length(field: str, sequence: int, context: Context) -> Iterator[Fault]:
     """OB620 for a length that the model has no positions for; a decoder needs one more for its next token."""
+    context = context.of_one_call
     positions = context.positions
     needed = sequence + 1 if context.family == "decoder" else sequence
     if positions is not None and needed > positions:

@@ -56,11 +56,12 @@ def _check_positions(params: GenerateParams, context: Context) -> Iterable[Fault
 
     More than that is not known without the tokenizer, except that a word is hardly ever less than a token.
     """
+    words = max((len(prompt.split()) for prompt in params.prompts), default=0)
+    yield from _check_prompt(words, context)
     positions = context.positions
     if context.family != "decoder" or positions is None:
         return
     raised = f", or raise `{context.limiting_param}` in the target" if context.limiting_param else ""
-    words = max((len(prompt.split()) for prompt in params.prompts), default=0)
     if params.max_new_tokens >= positions:
         yield Fault(
             code="OB620",
@@ -75,6 +76,19 @@ def _check_positions(params: GenerateParams, context: Context) -> Iterable[Fault
             severity="warning",
             message=f"a prompt of {words} words and {params.max_new_tokens} new tokens may not fit {context.limit}",
             hint=f"shorten the prompt, lower `max_new_tokens`{raised}",
+        )
+
+
+def _check_prompt(words: int, context: Context) -> Iterable[Fault]:
+    """OB620 as a warning for a prompt that one call of a compiled variant may not take."""
+    name, most = min(context.call_limits, key=lambda one: one[1], default=("", words))
+    if words > most:
+        yield Fault(
+            code="OB620",
+            field="prompts",
+            severity="warning",
+            message=f"a prompt of {words} words may not fit the target's `{name}: {most}`",
+            hint=f"shorten the prompt, or raise `{name}` in the target",
         )
 
 

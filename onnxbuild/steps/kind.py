@@ -145,6 +145,7 @@ class Context(Struct, frozen=True, kw_only=True):
     left_out: Mapping[str, str] = {}  # compiled targets that the package does not take, with their backends
     runtime: Runtime | UnsetType = UNSET  # of a compiled variant
     program_limits: tuple[tuple[str, int], ...] = ()  # params of a backend that limit the tokens of a text
+    call_limits: tuple[tuple[str, int], ...] = ()  # those that limit the tokens of one call, and not what is written
     exports: bool = True  # whether a target starts from the export; only for the export
     files: frozenset[str] | None = None  # of the checkpoint, if they are known; only for packages
 
@@ -158,6 +159,11 @@ class Context(Struct, frozen=True, kw_only=True):
         """The most tokens that the model, its export and a compiled program accept, None if nothing names a limit."""
         own = (positions_of(self.config), self.max_length, *dict(self.program_limits).values())
         return min((limit for limit in own if limit is not None), default=None)
+
+    @property
+    def of_one_call(self) -> Context:
+        """The same, where `positions` is the most tokens that one call takes."""
+        return structs.replace(self, program_limits=(*self.program_limits, *self.call_limits), call_limits=())
 
     @property
     def limiting_param(self) -> str | None:
@@ -232,6 +238,8 @@ class Kind(Struct, frozen=True, kw_only=True):
     runtime: Callable[[Any, Context], Runtime | UnsetType] = lambda _params, context: context.runtime
     # The params that limit the tokens of a text in the result, with their values.
     program_limits: Callable[[Any], Mapping[str, int]] = lambda _params: {}
+    # The params that limit the tokens of one call. A model that writes text goes on behind them.
+    call_limits: Callable[[Any], Mapping[str, int]] = lambda _params: {}
     takes_compiled: bool = False  # whether compiled variants go into the package that it writes
     # Whether the worker runs code that is in its inputs: Python of a package, or libraries that its files name. A
     # build has written that code itself; of a folder from elsewhere, it is somebody else's.

@@ -7,9 +7,12 @@ import shlex
 import pytest
 
 from onnxbuild.cli import run_command
+from onnxbuild.commands.converting import convert_js
 from onnxbuild.commands.converting.convert_js import TARGETS, Conversion, manifest_text
 from onnxbuild.commands.lint import lint
 from onnxbuild.machine import Machine
+from onnxbuild.manifest.load import load_manifest
+from onnxbuild.permissions import Permissions
 from onnxbuild.report.render_diagnostics import render
 from onnxbuild.steps import KINDS
 
@@ -150,3 +153,43 @@ def test_dry_run_lints_what_it_shows(checkpoint, capsys):
     assert "OB778 Transformers.js loads no halves of the model type `bert`" in shown
     assert "--> my-model-js/my-model.yaml:" in shown
     assert [path.name for path in checkpoint.parent.iterdir()] == ["My Model"]
+
+
+def test_inside_the_model_the_folder_is_beside_it(checkpoint, monkeypatch, capsys):
+    monkeypatch.chdir(checkpoint)
+    assert run_command(["convert-js", ".", "--dry-run"]) == 0
+    built = []
+    monkeypatch.setattr(convert_js, "answer_or_build", lambda options: built.append(options.out) or 0)
+    before = sorted(path.name for path in checkpoint.iterdir())
+    assert run_command(["convert-js", "."]) == 0
+    assert built == [str(checkpoint.parent / "my-model-js")]
+    assert (checkpoint.parent / "my-model-js" / "my-model.yaml").is_file()
+    assert sorted(path.name for path in checkpoint.iterdir()) == before
+    assert f"outputs go beside the model, to `{checkpoint.parent / 'my-model-js'}`" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "output"),
+    [("emb", "."), ("emb", "emb/js"), ("emb/inner", "emb"), ("emb/link", "emb/inner/js")],
+)
+def test_an_output_folder_that_writes_into_the_model_is_refused(model, output, checkpoint, capsys):
+    inner = checkpoint.parent / "emb" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "config.json").write_text((checkpoint / "config.json").read_text())
+    (inner.parent / "link").symlink_to(inner)
+    assert run_command(["convert-js", model, "--output", output, "--dry-run"]) == 2
+    shown = capsys.readouterr().err
+    assert f"OB776 the output folder `{checkpoint.parent / output}` would put outputs into the model's folder" in shown
+    assert "= hint: name another folder, such as `--output " in shown
+
+
+def test_a_folder_whose_name_looks_like_a_reference_is_a_source(checkpoint, capsys):
+    folder = checkpoint.rename(checkpoint.parent / "a${env.HOME}$${b")
+    assert run_command(["convert-js", folder.name, "--dry-run"]) == 0
+    shown = capsys.readouterr().err
+    assert "a$${env.HOME}$$${b'" in shown
+    path = checkpoint.parent / "m.yaml"
+    path.write_text(shown)
+    manifest = load_manifest(path, kinds=KINDS, permissions=Permissions(paths=(str(folder),)))
+    assert manifest.models[0].source == f"local:{folder}"

@@ -162,6 +162,54 @@ def test_a_broken_reference_is_reported_once(advice):
     assert ("OB011 expected a list, found the string `$${`", "write `[$${]`") in faults
 
 
+BACKENDS = ", ".join(f"`{one}`" for one in sorted(kind.backend for kind in KINDS.values() if kind.backend))
+
+
+def blocks(schema, defs):
+    if "$ref" in schema:
+        schema = defs[schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        return [block for one in schema["anyOf"] for block in blocks(one, defs)]
+    return [schema] if schema.get("type") == "object" else []
+
+
+def unions(schema):
+    """Each union of several blocks in a schema."""
+    inner = list(schema.values()) if isinstance(schema, dict) else schema if isinstance(schema, list) else []
+    own = [schema] if isinstance(schema, dict) and "anyOf" in schema else []
+    return own + [union for one in inner for union in unions(one)]
+
+
+def test_every_union_of_blocks_is_one_of_backends():
+    schema = manifest_schema(step_schemas(KINDS))
+    several = [found for one in unions(schema) if len(found := blocks(one, schema["$defs"])) > 1]
+    assert several
+    for found in several:
+        assert SchemaTypes(schema["$defs"]).choosing_key(found) == "backend"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.backend], ids=lambda kind: kind.backend)
+def test_the_word_of_a_block_chooses_its_branch(advice, kind):
+    keys = [key for key in kind.params.__struct_fields__ if key not in {*kind.params.DERIVED, "backend"}]
+    wrong = ", ".join(f"{key}: {{1: [[]]}}" for key in keys)
+    faults = advice(f"targets: {{t: {{compile: {{backend: {kind.backend}, {wrong}}}}}}}\n")
+    assert len(faults) >= len(keys)
+    assert {message.partition(" ")[0] for message, _ in faults} == {"OB011"}
+    faults = advice(f"targets: {{t: {{steps: [{{compile: {{backend: {kind.backend}, odd: 1, even: 2}}}}]}}}}\n")
+    assert [message for message, _ in faults] == ["OB001 unknown key `odd`", "OB001 unknown key `even`"]
+
+
+def test_a_block_without_its_word_is_judged_by_no_branch(advice):
+    wrong = "bounds: {a: [1], b: [2]}"
+    assert advice(f"targets: {{t: {{compile: {{{wrong}}}}}}}\n") == [
+        ("OB012 missing key `backend`", f"`backend` is one of {BACKENDS}")
+    ]
+    expected = [("OB011 expected an integer or a string, found a list", None)] * 2
+    assert advice(f"targets: {{t: {{compile: {{backend: openvino, {wrong}}}}}}}\n") == expected
+    referring = f'vars: {{b: openvino}}\ntargets: {{t: {{compile: {{backend: "${{vars.b}}", {wrong}}}}}}}\n'
+    assert advice(referring) == expected
+
+
 class OddParams(Params, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What plugins may bring and the built-in kinds do not have."""
 

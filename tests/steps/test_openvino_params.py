@@ -71,6 +71,14 @@ def test_only_int8_has_its_calibration_in_the_key() -> None:
     assert OPENVINO.resolve(OpenvinoParams(quantize="int8", calibration="mean"), given).calibration == "mean"
 
 
+def test_a_size_that_is_a_number_is_the_same_size() -> None:
+    given = context("fill-mask", "encoder", {"bounds"}, {"max_position_embeddings": 70})
+    number, text = (OpenvinoParams(bounds={"sequence_length": one}) for one in (33, "33"))
+    assert OPENVINO.resolve(number, given) == OPENVINO.resolve(text, given) == text
+    faults = (OPENVINO.check(OpenvinoParams(bounds={"sequence_length": size}), given) for size in (71, 0, -3))
+    assert [one.code for found in faults for one in found] == ["OB620", "OB806", "OB806"]
+
+
 def test_a_single_size_is_both_ends() -> None:
     assert (range_of("3..17"), range_of("128")) == ((3, 17), (128, 128))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -16,6 +17,7 @@ from onnxbuild.commands.parsing.options import Asked, RunOptions
 from onnxbuild.commands.run import answer_or_build
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, fault, nearest
 from onnxbuild.machine import this_machine
+from onnxbuild.permissions import is_below
 from onnxbuild.report.render_diagnostics import show
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.steps import all_kinds
@@ -57,7 +59,7 @@ class Conversion(Struct, frozen=True, kw_only=True):
 def convert_js(conversion: Conversion, asked: Asked) -> int:
     """Write the manifest, show it, and run it; return the exit code of the run. Errors: DiagnosticError OB776."""
     source, name, reach = _source(conversion.model)
-    folder = Path(conversion.output or f"{name}-js").absolute()
+    folder = _out_folder(conversion, name, reach)
     text = manifest_text(conversion, source, name, reach)
     print(text, file=sys.stderr)
     path = folder / f"{name}.yaml"
@@ -69,6 +71,29 @@ def convert_js(conversion: Conversion, asked: Asked) -> int:
     _write(path, text, _again(str(path), str(folder), reach))
     changed = asked._replace(manifest=str(path), allow_paths=(*asked.allow_paths, *reach), out=str(folder))
     return answer_or_build(RunOptions(asked=changed, out=str(folder), jobs=conversion.jobs))
+
+
+def _out_folder(conversion: Conversion, name: str, sources: Sequence[str]) -> Path:
+    """Where the manifest and the outputs go: beside the model if this would be inside of it.
+
+    Errors: DiagnosticError OB776 for a folder that the user names and that would write into the model.
+    """
+    wanted = Path(conversion.output or f"{name}-js").absolute()
+    source = next((Path(one) for one in sources if _writes_into(wanted, name, one)), None)
+    if source is None:
+        return wanted
+    beside = Path(os.path.realpath(source)).parent / f"{name}-js"
+    if conversion.output is None and not _writes_into(beside, name, str(source)):
+        print(f"outputs go beside the model, to `{beside}`", file=sys.stderr)
+        return beside
+    message = f"the output folder `{wanted}` would put outputs into the model's folder, `{source}`"
+    raise _unusable(message, f"name another folder, such as `--output {shlex.quote(str(beside))}`")
+
+
+def _writes_into(out: Path, name: str, source: str) -> bool:
+    """Whether outputs go into a source, or replace the folder that it is in: each model has a folder of its name."""
+    real, written = os.path.realpath(source), os.path.realpath(out / name)
+    return is_below(os.path.realpath(out), real) or is_below(written, real) or is_below(real, written)
 
 
 def _lint(text: str, path: Path, asked: Asked) -> int:
@@ -193,7 +218,8 @@ def _mapping(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("'", "''")
+    """A text in YAML, whose `${` is no reference."""
+    escaped = text.replace("${", "$${").replace("'", "''")
     return f"'{escaped}'"
 
 

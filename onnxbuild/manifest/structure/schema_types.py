@@ -55,7 +55,7 @@ class SchemaTypes:
 
     def _union(self, branches: list[Schema]) -> Any:
         others = [one for one in branches if not _is_text(one)]
-        chosen = self._choosing_key([one for one in others if one.get("type") == "object"])
+        chosen = self.choosing_key([one for one in others if one.get("type") == "object"])
         if chosen is None and len({_family(one) for one in others}) < len(others):
             raise Undecidable("two branches of one type")
         made = [
@@ -67,16 +67,16 @@ class SchemaTypes:
             made.append(str if _is_loose(branches) else _any_text(texts))
         return Union[tuple(made)]  # noqa: UP007 - a computed union
 
-    def _choosing_key(self, blocks: list[Schema]) -> str | None:
+    def choosing_key(self, blocks: list[Schema]) -> str | None:
         """The key that says which of several blocks a value is: each needs it, with another word."""
         if len(blocks) < 2:  # noqa: PLR2004 - one block needs no choice
             return None
         shared = [key for key in blocks[0].get("required", ()) if all(key in one.get("required", ()) for one in blocks)]
-        words = {key: [self._word(one["properties"][key]) for one in blocks] for key in shared}
+        words = {key: [self.word(one["properties"][key]) for one in blocks] for key in shared}
         found = (key for key, of in words.items() if None not in of and len(set(of)) == len(blocks))
         return next(found, None)
 
-    def _word(self, schema: Schema) -> str | None:
+    def word(self, schema: Schema) -> str | None:
         """The one word that a field may have besides references; None if it may have others."""
         enums = [one["enum"] for one in self._branches(schema) if "enum" in one]
         return str(enums[0][0]) if len(enums) == 1 and len(enums[0]) == 1 else None
@@ -136,7 +136,7 @@ class SchemaTypes:
             kw_only=True,
             rename=renamed,
             tag_field=tag,
-            tag=None if tag is None else self._word(schema["properties"][tag]),
+            tag=None if tag is None else self.word(schema["properties"][tag]),
         )
 
     def _field(self, schema: Schema, key: str) -> tuple[Any, ...]:

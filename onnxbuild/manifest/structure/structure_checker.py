@@ -22,7 +22,14 @@ from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.reading.budget import MOST_FAULTS
 from onnxbuild.manifest.structure.schema_types import Schema, SchemaTypes, Undecidable
-from onnxbuild.manifest.structure.structure_words import Broken, Place, not_allowed, words_for, wrong_type
+from onnxbuild.manifest.structure.structure_words import (
+    Broken,
+    Place,
+    missing_choice,
+    not_allowed,
+    words_for,
+    wrong_type,
+)
 from onnxbuild.manifest.structure.whole_numbers import is_integer, settle_whole_numbers
 
 ValidationError = Any  # jsonschema's: only a manifest with a fault imports it
@@ -92,9 +99,6 @@ class Structure:
         return extend(Draft202012Validator, type_checker=checker)(self._schema)  # type: ignore[no-untyped-call]
 
 
-_CHOOSES = "backend"  # the key of a block that says which branch of a union it is
-
-
 class _Branch(Struct, frozen=True):
     """One branch of a union, references resolved, and the errors of the value against it."""
 
@@ -106,10 +110,9 @@ class _Branch(Struct, frozen=True):
         """Whether the value has the shape of this branch, so that a person may have meant it."""
         return not any(one.validator in {"type", "enum"} and not one.relative_path for one in self.errors)
 
-    @property
-    def chosen_otherwise(self) -> list[str] | None:
+    def chosen_otherwise(self, key: str | None) -> list[str] | None:
         """What the key that chooses a branch would have to be; None if it is that, or if no key chooses this one."""
-        errors = [one for one in self.errors if [*one.relative_path] == [_CHOOSES]]
+        errors = [one for one in self.errors if [*one.relative_path] == [key]]
         return next((names for one in errors if (names := _allowed_by(one))), None)
 
     @property
@@ -167,14 +170,33 @@ class _Report:
         allowed = [one for branch in branches for one in branch.schema.get("enum", ())]
         if is_scalar and _resembles(broken.value, allowed):
             return [not_allowed(broken.value, allowed, broken.place)]
-        chosen = [one for one in meant if one.chosen_otherwise is None]
-        if meant and not chosen:
-            names = [name for one in meant for name in one.chosen_otherwise or ()]
-            place = Place(broken.value.value_span(_CHOOSES), broken.value.key_span(_CHOOSES))
-            return [not_allowed(broken.value[_CHOOSES], names, place)]
+        key = self._choosing_key(meant)
+        if key is not None:
+            return self._of_chosen(key, meant, broken)
         if meant and not (is_scalar and allowed):
-            return min((self._of_branch(one) for one in chosen), key=len)
+            return min((self._of_branch(one) for one in meant), key=len)
         return [wrong_type(broken.value, [one.schema for one in branches if not one.is_reference], broken.place)]
+
+    def _of_chosen(self, key: str, blocks: list[_Branch], broken: Broken) -> list[Diagnostic]:
+        """The faults against the one of several blocks that the word of a key chooses."""
+        if key not in broken.value:
+            return [missing_choice(key, self._words(blocks, key), broken.place)]
+        if self._refers(broken.value[key]):
+            return []  # likewise
+        chosen = next((one for one in blocks if one.chosen_otherwise(key) is None), None)
+        if chosen is not None:
+            return self._of_branch(chosen)
+        place = Place(broken.value.value_span(key), broken.value.key_span(key))
+        return [not_allowed(broken.value[key], self._words(blocks, key), place)]
+
+    def _choosing_key(self, branches: list[_Branch]) -> str | None:
+        """The key whose word says which of several blocks a mapping is; None if no key says it."""
+        return SchemaTypes(self._defs).choosing_key([one.schema for one in branches])
+
+    def _words(self, branches: list[_Branch], key: str) -> list[str]:
+        """What the key that chooses a branch may be."""
+        types = SchemaTypes(self._defs)
+        return [str(types.word(one.schema["properties"][key])) for one in branches]
 
     def _refers(self, value: Any) -> bool:
         return self._references and isinstance(value, str) and _REFERENCE.search(value) is not None

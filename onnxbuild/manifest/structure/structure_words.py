@@ -172,6 +172,15 @@ def _missing_keys(broken: Broken) -> Iterator[Diagnostic]:
             yield fault("OB012", f"missing key `{key}`", span=broken.place.key_at, hint=hint)
 
 
+def missing_choice(key: str, words: list[str], place: Place) -> Diagnostic:
+    """A block without the key that says which of several blocks it is."""
+    return fault("OB012", f"missing key `{key}`", span=place.key_at, hint=f"`{key}` is one of {_listed(words)}")
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(f"`{one}`" for one in words)
+
+
 def _unknown_keys(broken: Broken) -> Iterator[Diagnostic]:
     for key in broken.value:
         if key not in broken.schema.get("properties", ()):

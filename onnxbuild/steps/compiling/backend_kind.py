@@ -54,7 +54,7 @@ class Backend(Struct, frozen=True, kw_only=True):
     `packages` of a step kind: `PROGRAM` stands for a program on the PATH, `FILE` for a file of a driver.
 
     `starts_from`: what `model` is. With `checkpoint`, the backend writes its graphs itself, and nothing is exported for
-    it. `limits`: the params that limit the tokens of a text, and their values.
+    it. `limits`: the params that limit the tokens of a text, and their values; `call_limits`: those of a single call.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Backend(Struct, frozen=True, kw_only=True):
     runs_better_with: Callable[[Any], tuple[str, ...]] = lambda _params: ()
     starts_from: Literal["onnx", "checkpoint"] = "onnx"
     limits: Callable[[Any], Mapping[str, int]] = lambda _params: {}
+    call_limits: Callable[[Any], Mapping[str, int]] = lambda _params: {}
     optional: Mapping[str, str] = {}  # settings that need another distribution, and which
     resolve: Callable[[Any, Context], Any] = lambda params, _context: params
     check: Callable[[Any, Context], Iterable[Fault]] = lambda _params, _context: ()
@@ -116,6 +117,7 @@ def _compiler(backend: Backend) -> Kind:
         compiler=backend.compiler,
         runtime=lambda params, _context: _runtime(backend, params),
         program_limits=backend.limits,
+        call_limits=backend.call_limits,
         backend=backend.name,
         pure=backend.pure,
         resumes=backend.resumes,

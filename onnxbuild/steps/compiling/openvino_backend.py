@@ -60,10 +60,10 @@ class OpenvinoParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_
         Meta(description="with `weights: int4`: weights that share a scale, by default 128", examples=[32]),
     ] = UNSET
     bounds: Annotated[
-        Mapping[str, str] | UnsetType,
+        Mapping[str, int | str] | UnsetType,
         Meta(
             description="the least and the largest size of a free axis, by its name, or its only size",
-            examples=[{"sequence_length": "1..512"}, {"batch_size": "1", "sequence_length": "128"}],
+            examples=[{"sequence_length": "1..512"}, {"batch_size": 1, "sequence_length": 128}],
         ),
     ] = UNSET
     dataset: Annotated[
@@ -79,9 +79,16 @@ class OpenvinoParams(CompileParams, frozen=True, forbid_unknown_fields=True, kw_
         """Whether NNCF changes the model first."""
         return self.quantize is not UNSET or self.weights is not UNSET
 
+    @property
+    def sizes(self) -> Mapping[str, str]:
+        """`bounds` as text: the number `128` is the same size as the text."""
+        return {axis: str(size) for axis, size in (self.bounds or {}).items()}
+
 
 def _resolve(params: OpenvinoParams, _context: Context) -> OpenvinoParams:
-    """What is not read is set to its default, so that it is no reason to compile again."""
+    """What is not read is set to its default, so that it is no reason to compile again. Sizes are kept as text."""
+    if params.bounds is not UNSET:
+        params = msgspec.structs.replace(params, bounds=params.sizes)
     if params.weights == "int4" and params.group_size is UNSET:
         params = msgspec.structs.replace(params, group_size=_GROUP)
     if params.quantize is not UNSET:
@@ -104,7 +111,7 @@ def _check(params: OpenvinoParams, context: Context) -> Iterable[Fault]:
     if params.group_size is not UNSET and params.weights != "int4":
         yield Fault(code="OB805", field="group_size", message="`group_size` has no effect without `weights: int4`")
     yield from _check_group(params, context)
-    yield from _check_bounds_of_axes(params.bounds or {}, context)
+    yield from _check_bounds_of_axes(params.sizes, context)
     yield from check_bounds(params.subject_to or {}, context)
     yield from check_halves(params) if params.subject_to else ()
     yield from _check_data(params, context)
@@ -163,6 +170,11 @@ def range_of(text: str) -> tuple[int, int]:
     return int(least), int(most or least)
 
 
+def _call_limits(params: OpenvinoParams) -> Mapping[str, int]:
+    """The tokens that bounded axes take; what is no range is refused elsewhere."""
+    return {axis: range_of(text)[1] for axis, text in params.sizes.items() if "sequence" in axis}
+
+
 def is_single(text: str) -> bool:
     """Whether a bound is a single size, which makes an axis static."""
     return ".." not in text
@@ -191,6 +203,7 @@ OPENVINO = Backend(
     packages=lambda _params: ("onnx",),
     compiler=_compiler,
     runs_with=lambda _params: ("openvino",),
+    call_limits=_call_limits,
     optional={"quantize": "nncf", "weights": "nncf"},
     resolve=_resolve,
     check=_check,

@@ -25,6 +25,7 @@ from onnxbuild.steps.exporters import EXPORTERS
 from onnxbuild.steps.kind import Context, Fault
 from onnxbuild.tables.runtimes.further_needs import further_needs
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS, RuntimeLimits
+from onnxbuild.tables.tasks import reads_text_rows
 
 _WORKER = "onnxbuild.workers.compile.checked.checked_worker"
 _ENGINE = "onnxbuild.workers.engines.compiled.provider_engine:ProviderModel"
@@ -177,6 +178,16 @@ def _resolve_tensorrt(params: TensorrtParams, context: Context) -> TensorrtParam
     return msgspec.structs.replace(params, dataset=UNSET, samples=64, sequence=128, seed=0, rows=Rows())
 
 
+def _largest_call(params: TensorrtParams) -> Mapping[str, int]:
+    """The tokens of the largest call; profiles among the options replace `shapes`."""
+    return {} if any(name in params.options for name in PROFILES) else {"shapes.max": params.shapes.max[1]}
+
+
+def _fixed_call(params: FixedParams) -> Mapping[str, int]:
+    """The tokens of each call. A graph that reads audio has no tokens."""
+    return {"sequence": params.sequence} if reads_text_rows(params.task) else {}
+
+
 def _backend(name: str, summary: str, distribution: str, *files: str, **more: Any) -> Backend:
     """A backend that needs a distribution with the provider, files of a driver, and what a table adds."""
     needs = (distribution, *files)
@@ -211,6 +222,7 @@ TENSORRT = _backend(
     params=TensorrtParams,
     worker=f"{_WORKER}:run_tensorrt",
     check=_check_tensorrt,
+    call_limits=_largest_call,
     resolve=_resolve_tensorrt,
     precision_after=lambda params, context: context.precision if params.precision == "fp32" else params.precision,
     columns=lambda params, _context: ("text",) if params.dataset and params.precision == "int8" else (),
@@ -223,7 +235,7 @@ WEBGPU = _backend(
 COREML = _backend(
     "coreml", "Apple's Core ML through ONNX Runtime, for one shape", "onnxruntime",
     f"{FILE}/System/Library/Frameworks/CoreML.framework", params=FixedParams,
-    worker=f"{_WORKER}:run_fixed", check=_check_fixed,
+    worker=f"{_WORKER}:run_fixed", check=_check_fixed, call_limits=_fixed_call,
 )  # fmt: skip
 MIGRAPHX = _backend("migraphx", "AMD GPUs through MIGraphX", "onnxruntime-migraphx", f"{FILE}/dev/kfd")
 DML = _backend("dml", "DirectML on Windows", "onnxruntime-directml")

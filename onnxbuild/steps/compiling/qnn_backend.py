@@ -72,6 +72,7 @@ QNN = Backend(
     packages=lambda _params: ("onnx", "onnxruntime"),
     compiler=lambda _params: (QNN_DISTRIBUTION,),
     runs_with=lambda _params: (QNN_DISTRIBUTION,),
+    call_limits=lambda params: {"sequence": params.sequence},
     check=_check,
     columns=lambda params, _context: ("text",) if params.dataset else (),
     precision_after=lambda _params, _context: "int8",

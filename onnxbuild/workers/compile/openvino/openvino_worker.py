@@ -49,7 +49,7 @@ def run(params: OpenvinoParams, inputs: Mapping[str, Path], outputs: Mapping[str
         needs=absent,
         settings=_asked(params),
     )
-    _check_axes(params.bounds or {}, record.stages)
+    _check_axes(params.sizes, record.stages)
     if absent is not None:
         record = _prepare(params, inputs, folder, names, record)
         return finish(source, folder, record, files={name: {"bytes": _size(folder, name)} for name in names})
@@ -143,7 +143,7 @@ def _compile_all(
         with _calibrating(params):
             noted = partial(_noted, journal, name)
             found[name] = _compile(inputs["model"] / name, folder / name, order, texts(name), tell, noted)
-    settings = {"bounds": dict(params.bounds)} if params.bounds else {}  # the rest is done
+    settings = {"bounds": dict(params.sizes)} if params.bounds else {}  # the rest is done
     compiler = CompilerOfRecord(name="openvino", version=openvino.__version__)
     return msgspec.structs.replace(record, compiler=compiler, settings=settings), found
 
