@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import card_rules
@@ -160,7 +161,7 @@ def test_metrics_over_rows_say_the_rows_that_they_were_measured_on() -> None:
 ROWS = {"name": "the rows", "count": 235, "languages": {"en": 235}}
 
 
-def over_rows(measured: dict[str, tuple[float, str, tuple[float, float] | None]], **facts: Any) -> Outcome:
+def over_rows(measured: Mapping[str, tuple[float, str, tuple[float, float] | None]], **facts: Any) -> Outcome:
     """A validation with these metrics: the value, the place, and the interval of each."""
     all_facts = {
         "metrics": {name: value for name, (value, _, _) in measured.items()},
