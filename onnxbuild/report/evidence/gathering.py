@@ -18,7 +18,7 @@ from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, RanAs, Step, VariantEvidence
 from onnxbuild.report.evidence.throughputs import Spread, ratios_of, throughputs_of
-from onnxbuild.report.evidence.value_intervals import OVER_ROWS, intervals_of, measured_on
+from onnxbuild.report.value_intervals import OVER_ROWS, intervals_of, measured_on
 from onnxbuild.store.traces import Trace
 from onnxbuild.tables.thresholds import side_of
 from onnxbuild.version import __version__
