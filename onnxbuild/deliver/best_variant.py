@@ -14,10 +14,13 @@ from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.tables.choices import BEST, THROUGHPUT, Choice, Condition
 
+_TIMED = frozenset({"latency.p50", "speedup"})  # figures of the benchmark that says whether it was contended
+
 
 class Candidate(Struct, frozen=True):
     """A variant with its figures; `broken`: the conditions that it does not fulfil.
 
+    `contended`: other programs used the cores while its latency was measured.
     `unproven`: why it cannot be chosen whatever its figures are, such as `skipped: needs onnxruntime-gpu`.
     """
 
@@ -25,6 +28,7 @@ class Candidate(Struct, frozen=True):
     figures: Mapping[str, float]
     broken: tuple[Condition, ...]
     unproven: str | None = None
+    contended: bool = False
 
 
 class Chosen(Struct, frozen=True):
@@ -52,16 +56,27 @@ class Chosen(Struct, frozen=True):
 
     def figures_of(self, one: Candidate) -> Mapping[str, float]:
         """What was measured of the figures that the choice goes by."""
-        names = {self.choice.figure, *(condition.figure for condition in self.choice.conditions)}
-        return {name: one.figures[name] for name in sorted(names) if name in one.figures}
+        return {name: one.figures[name] for name in sorted(self._names) if name in one.figures}
+
+    def is_contended(self, one: Candidate) -> bool:
+        """Whether the choice goes by a figure of this variant that was measured while other programs ran."""
+        return one.contended and not _TIMED.isdisjoint(self.figures_of(one))
+
+    @property
+    def _names(self) -> set[str]:
+        return {self.choice.figure, *(condition.figure for condition in self.choice.conditions)}
 
 
 class CandidateRow(Struct, frozen=True, kw_only=True):
-    """A variant of a choice. `figures`: those that the choice goes by; `excluded`: why it cannot be the best."""
+    """A variant of a choice. `figures`: those that the choice goes by; `excluded`: why it cannot be the best.
+
+    `contended`: some of the figures were measured while other programs used the cores.
+    """
 
     target: str
     figures: Mapping[str, float | None]
     excluded: str | None = None
+    contended: bool = False
 
 
 class ChoiceRow(Struct, frozen=True, kw_only=True):
@@ -105,6 +120,7 @@ def _row_of(chosen: Chosen) -> ChoiceRow:
                 target=one.variant.target,
                 figures=chosen.figures_of(one),
                 excluded=None if _can_be_best(choice, one) else _reason(choice, one),
+                contended=chosen.is_contended(one),
             )
             for one in chosen.candidates
         ),
@@ -159,7 +175,7 @@ def _can_be_best(choice: Choice, one: Candidate) -> bool:
 def _candidate(choice: Choice, variant: Variant, row: Row) -> Candidate:
     figures = figures_of(row)
     broken = (one for one in choice.conditions if one.figure not in figures or not one.holds(figures[one.figure]))
-    return Candidate(variant, figures, tuple(broken), _unproven(row))
+    return Candidate(variant, figures, tuple(broken), _unproven(row), row.contended)
 
 
 def _unproven(row: Row) -> str | None:
@@ -184,7 +200,7 @@ def figures_of(row: Row) -> Mapping[str, float]:
 
 
 def in_words(chosen: Chosen) -> str:
-    """`best of minilm: int8, with the smallest latency.p50 (18.1)`, or why there is none."""
+    """`best of minilm: int8, the smallest latency.p50 (18.1)`, or why there is none."""
     choice = chosen.choice
     if chosen.best is None:
         reasons = "; ".join(_why_not(choice, one) for one in chosen.candidates)
@@ -192,7 +208,14 @@ def in_words(chosen: Chosen) -> str:
     value = chosen.best.figures[choice.figure]
     others = [str(condition) for condition in choice.conditions]
     subject = f" where {' and '.join(others)}" if others else ""
-    return f"best of {choice.model}: {chosen.best.variant.target}, the {_goal(choice)} ({value:.3g}){subject}"
+    text = f"best of {choice.model}: {chosen.best.variant.target}, the {_goal(choice)} ({value:.3g}){subject}"
+    return text + _contention(chosen)
+
+
+def _contention(chosen: Chosen) -> str:
+    """Which variants were measured beside other programs, also others than the best: the choice is among all."""
+    names = [one.variant.target for one in chosen.candidates if chosen.is_contended(one)]
+    return f"; measured while other programs used the cores: {', '.join(names)}" if names else ""
 
 
 def _why_not(choice: Choice, one: Candidate) -> str:

@@ -50,6 +50,11 @@ def is_emulated(facts: Mapping[str, Any]) -> bool:
     return _is_at("emulator", facts)
 
 
+def stand_in(facts: Mapping[str, Any]) -> str:
+    """What has run in place of the device: `host double of Cloud AI 100`; empty if the device itself has."""
+    return (_place(facts) or "") if is_double(facts) or is_emulated(facts) else ""
+
+
 def _is_at(place: str, facts: Mapping[str, Any]) -> bool:
     where = facts.get("executed_on")
     return isinstance(where, Mapping) and where.get("place") == place

@@ -58,7 +58,8 @@ RULES: tuple[Rule, ...] = (
             onnxbuild view models.yaml t5/o2 --graph encoder_model.onnx
         """),
     described("OB681", "nothing-finished", """
-        `view` was given a variant whose folder has no graph, or `card` a model of which no variant is finished.
+        `view` was given a variant whose folder has no graph, or `card` a model of which no variant is finished. `card`
+        warns of it where the folder of a variant that the card describes is missing.
 
         Why: both show what a run has delivered. A variant that failed its validation is not delivered.
         Fix: `onnxbuild run MANIFEST MODEL`. If the outputs are in another folder than `out/`, `view` needs `--out DIR`.

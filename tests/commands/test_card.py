@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,20 @@ def test_it_is_beside_the_folders_of_the_variants_and_is_replaced(world: World) 
     assert str(world.root) not in text
     assert world.run().code == 0  # a run takes it for nothing of its own
     assert readme.read_text() == text
+
+
+def test_a_folder_that_is_missing_is_named_with_the_command_that_writes_it(world: World) -> None:
+    folders = sorted(path for path in (world.root / "out" / "m").iterdir() if path.is_dir())
+    for one in folders:
+        shutil.rmtree(one)
+    done = card(world)
+    names = ", ".join(one.name for one in folders)
+    assert done.code == 0
+    assert f"OB681 warning: the card of `m` describes what is missing in `out/m`: {names}\n" in done.err
+    assert "= hint: `onnxbuild run manifest.yaml m` writes it again\n" in done.err
+    assert world.run().code == 0
+    assert [one.is_dir() for one in folders] == [True] * len(folders)
+    assert "OB681" not in card(world).err
 
 
 def test_another_folder_and_one_model(world: World, tmp_path: Path) -> None:

@@ -79,6 +79,18 @@ def test_what_is_only_prepared_or_was_not_checked_is_not_chosen(fields: dict[str
     assert choose(choice("size_mb"), [row("b", size_bytes=1, state="compiled")]).best is not None
 
 
+def test_a_choice_names_the_variants_that_were_measured_beside_other_programs() -> None:
+    among = [ROWS[0], row("b", latency_ms=5.0, size_bytes=23_000_000, contended=True), ROWS[2]]
+    assert in_words(choose(choice(), among)) == (
+        "best of m: b, the smallest latency.p50 (5); measured while other programs used the cores: b"
+    )
+    slow = [ROWS[0], row("b", latency_ms=50.0, contended=True)]
+    chosen = choose(choice("size_mb", **{"latency.p50": "< 60"}), slow)
+    assert in_words(chosen).endswith("(90) where latency.p50 < 60; measured while other programs used the cores: b")
+    assert [chosen.is_contended(one) for one in chosen.candidates] == [False, True]
+    assert "measured while" not in in_words(choose(choice("size_mb"), among))  # a size is the same in any case
+
+
 def test_what_an_emulator_takes_is_no_time_of_the_variant() -> None:
     found = {}
     for place in ("emulator", "host double", "device"):

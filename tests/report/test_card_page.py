@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import card_rules
@@ -14,6 +15,7 @@ from markdown_it import MarkdownIt
 from msgspec import structs
 
 from onnxbuild.digest import Digest
+from onnxbuild.execute.events import Outcome
 from onnxbuild.onnx_files.onnx_outline import Outline
 from onnxbuild.report.card.card_page import Picture, card_page
 from onnxbuild.report.card.metadata import metadata
@@ -105,7 +107,7 @@ def test_the_results_are_those_of_delivered_variants() -> None:
 def test_a_result_over_rows_says_which_rows_and_its_interval() -> None:
     world = with_task("fill-mask")
     (variant, *_) = world.variants
-    check = structs.replace(variant.checks[0], metric="label_agreement", value=0.97, interval=(0.95, 0.98))
+    check = structs.replace(variant.checks[0], metric="label_agreement", value=0.97, value_interval=(0.95, 0.98))
     rows = {"name": "the rows of onnxbuild", "count": 3, "languages": {"de": 1, "en": 2}}
     steps = tuple(structs.replace(one, facts={"rows": rows}) for one in variant.steps)
     one = structs.replace(variant, checks=(check,), steps=steps)
@@ -152,6 +154,98 @@ def test_metrics_over_rows_say_the_rows_that_they_were_measured_on() -> None:
         "spearman": "200 rows: the rows of onnxbuild",
         "accuracy_drop": "200 rows: the rows of onnxbuild",
     }
+
+
+# -- what a value and an interval are of ------------------------------------------------------------------------------
+
+ROWS = {"name": "the rows", "count": 235, "languages": {"en": 235}}
+
+
+def over_rows(measured: Mapping[str, tuple[float, str, tuple[float, float] | None]], **facts: Any) -> Outcome:
+    """A validation with these metrics: the value, the place, and the interval of each."""
+    all_facts = {
+        "metrics": {name: value for name, (value, _, _) in measured.items()},
+        "worst_at": {name: place for name, (_, place, _) in measured.items()},
+        "intervals": {name: list(interval) for name, (_, _, interval) in measured.items() if interval},
+        "rows": ROWS,
+    }
+    return structs.replace(validation("bert/fp32", 1.0, 0.9), facts=all_facts | facts)
+
+
+def with_outcome(outcome: Outcome) -> Subject:
+    """The world with one variant that this validation has compared."""
+    world = with_task("text-classification")
+    one = world.variants[0]
+    steps = tuple(structs.replace(step, facts=outcome.facts) for step in one.steps)
+    variant = structs.replace(one, checks=tuple(checks_of(outcome)), steps=steps)
+    return structs.replace(world, evidence=structs.replace(world.evidence, variants=(variant,)))
+
+
+SIDES = over_rows(
+    {
+        "accuracy": (0.35, "60 rows, the rows; the reference has 0.35", (0.35, 0.35)),
+        "pair_spearman": (0.75, "50 pairs, the rows; the reference has 0.8", (0.7, 0.85)),
+        "label_agreement": (1.0, "235 rows, the rows", (0.9844, 1.0)),
+        "greedy_agreement": (1.0, "16 texts, the rows", (1.0, 1.0)),
+        "spearman": (1.0, "50 pairs, the rows", (1.0, 1.0)),
+    },
+    reference_metrics={"accuracy": 0.35, "pair_spearman": 0.8},
+)
+
+
+def test_an_interval_in_the_index_is_that_of_the_value() -> None:
+    (result,) = metadata(with_outcome(SIDES))["model-index"][0]["results"]
+    intervals = {one["name"]: one.get("args", {}).get("confidence_interval") for one in result["metrics"]}
+    assert intervals == {
+        "accuracy (fp32), 60 rows": [pytest.approx(0.2417, abs=1e-4), pytest.approx(0.4764, abs=1e-4)],
+        "pair_spearman (fp32), 50 pairs": None,  # it is that of the difference
+        "label_agreement (fp32)": [0.9844, 1.0],
+        "greedy_agreement (fp32), 16 texts": [pytest.approx(0.7941, abs=1e-4), 1.0],  # scipy's binomtest, 16 of 16
+        "spearman (fp32), 50 pairs": None,  # equal ranks give no width, and nothing else is known
+    }
+    assert result["dataset"]["name"] == "rows that come with onnxbuild (235: en 235)"
+
+
+def test_the_table_says_which_interval_it_has_and_how_many_rows_were_read() -> None:
+    text = card_page(with_outcome(SIDES))
+    for row in (
+        f"| fp32 | accuracy | 0.3500 | 0.2417 to 0.4764 | {NONE} | {NONE} | 60 rows: the rows |",
+        f"| fp32 | pair\\_spearman | 0.7500 | difference -0.1000 to 0.0500 | {NONE} | {NONE} | 50 pairs: the rows |",
+        f"| fp32 | greedy\\_agreement | 1.0000 | 0.7941 to 1.0000 | {NONE} | {NONE} | 16 texts: the rows |",
+        f"| fp32 | spearman | 1.0000 | {NONE} | {NONE} | {NONE} | 50 pairs: the rows |",
+    ):
+        assert row in text
+
+
+@pytest.mark.parametrize(("text", "own"), [("", True), (">= 0.6", True), (">= fp32 - 0.01", False)])
+def test_beside_a_bound_that_is_not_relative_the_kept_interval_is_that_of_the_value(text: str, own: bool) -> None:  # noqa: FBT001
+    measured = {"ndcg": (0.75, "40 rows, the rows; the reference has 0.8", (0.625, 0.875))}
+    facts = {"thresholds": {"ndcg": 0.6}, "written_bounds": {"ndcg": text}, "reference_metrics": {"ndcg": 0.75}}
+    (check,) = checks_of(over_rows(measured, **facts))
+    expected = (0.625, 0.875) if own else (-0.125, 0.125)
+    assert (check.value_interval, check.difference_interval) == ((expected, None) if own else (None, expected))
+
+
+def test_figures_of_a_host_double_are_named_and_are_no_results() -> None:
+    where = {"name": "Cloud AI 100", "place": "host double"}
+    measured = {"label_agreement": (1.0, "235 rows, the rows", (0.9844, 1.0))}
+    world = with_outcome(over_rows(measured, executed_on=where))
+    text = card_page(world)
+    assert "model-index" not in metadata(world)
+    assert (
+        f"| fp32 | label\\_agreement | 1.0000 | 0.9844 to 1.0000 | {NONE} | {NONE} | host double of Cloud AI 100 |"
+        in text
+    )
+    assert "- The figures of `fp32` were measured on the host double of Cloud AI 100, and not on the device." in text
+    device = with_outcome(over_rows(measured, executed_on={"name": "CPU", "place": "device"}))
+    assert "model-index" in metadata(device)
+    assert "not on the device" not in card_page(device)
+
+
+def test_the_tag_of_a_task_is_one_that_the_hub_knows() -> None:
+    tags = metadata(with_task("text-generation-with-past"))["tags"]
+    assert "text-generation" in tags
+    assert "text-generation-with-past" not in tags
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------

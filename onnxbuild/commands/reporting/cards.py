@@ -30,8 +30,10 @@ from onnxbuild.report.card.card_page import Picture, card_page
 from onnxbuild.report.card.source_readme import README
 from onnxbuild.report.card.subject import Folder, Subject
 from onnxbuild.report.evidence.evidence import Evidence
+from onnxbuild.report.render_diagnostics import show
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.store.content import File
+from onnxbuild.tables.choices import BEST
 
 if TYPE_CHECKING:
     from onnxbuild.report.page.plots import Plot
@@ -60,9 +62,27 @@ def write_cards(asked: Asked, options: CardOptions) -> int:
         subjects = list(_subjects(opened, graph, offline=asked.offline))
     for subject in subjects:
         check_output(str(out / subject.model / README))
+        _warn_of_missing(subject, out, asked.manifest, is_own=options.output is None)
     for subject in subjects:
         _write(subject, out / subject.model, options)
     return 0
+
+
+def _warn_of_missing(subject: Subject, out: Path, manifest: str, *, is_own: bool) -> None:
+    """Name the folders that a card describes, and that are not beside it (OB681).
+
+    `is_own`: the card is where a run writes folders. Elsewhere, a folder without any of them is one for cards alone.
+    """
+    best = [BEST] if subject.chosen is not None else []
+    packages = (row.name.partition("/")[2] for row in subject.packages)
+    described = [*subject.folders, *best, *packages]
+    missing = [name for name in described if not (out / subject.model / name).is_dir()]
+    if missing and (is_own or len(missing) < len(described)):
+        where = path_from_here(out / subject.model)
+        message = f"the card of `{subject.model}` describes what is missing in `{where}`: {', '.join(missing)}"
+        elsewhere = "" if is_own else f" --out {path_from_here(out)}"
+        hint = f"`onnxbuild run {path_from_here(manifest)} {subject.model}{elsewhere}` writes it again"
+        show([fault("OB681", message, hint=hint, severity="warning")], sys.stderr)
 
 
 def _write(subject: Subject, folder: Path, options: CardOptions) -> None:

@@ -22,6 +22,10 @@ from onnxbuild.report.result import result_table
 from onnxbuild.tables.choices import BEST
 
 _HUB = "https://huggingface.co/"
+_INTERVALS = (
+    "An interval is the 95 % interval of the value. "
+    "One named `difference` is that of the difference to the reference's value on the same rows."
+)
 
 
 class Picture(NamedTuple):
@@ -131,7 +135,7 @@ def measured(subject: Subject) -> Iterator[str]:
     accurate, fast = accuracy(subject), speed(subject)
     if accurate:
         yield "## Accuracy"
-        yield "Each variant is compared with the model that it was made from. An interval is a 95 % interval."
+        yield f"Each variant is compared with the model that it was made from. {_INTERVALS}"
         yield accurate
         yield from (f"- {code(name)}: {escaped(meaning)}" for name, meaning in meanings(subject.evidence).items())
     if fast:

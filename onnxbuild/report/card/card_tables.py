@@ -19,7 +19,7 @@ from onnxbuild.report.wording import size_in_words
 from onnxbuild.steps import KINDS
 from onnxbuild.tables.choices import BEST
 
-_ACCURACY = ("variant", "metric", "value", "interval", "bound", "verdict", "compared on")
+_ACCURACY = ("variant", "metric", "value", "interval", "bound", "verdict", "ran on", "compared on")
 _SPEED = (
     "variant", "engine", "stage", "batch", "tokens", "ran as", "past", "threads", "p50", "p90", "samples/s", "tokens/s",
     "speed-up", "contended",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from onnxbuild.deliver.compiled_states import is_prepared
 from onnxbuild.report.card.metadata import languages
 from onnxbuild.report.card.subject import Subject
 from onnxbuild.report.evidence.evidence import Step, VariantEvidence
@@ -18,6 +19,7 @@ def limits(subject: Subject) -> Iterator[str]:
     yield from dict.fromkeys(line for variant in subject.variants for line in _of_checks(variant))
     for variant in subject.variants:
         yield from _of_verdict(subject, variant)
+        yield from _of_device(variant)
     yield from _of_speed(subject)
     if subject.stated.license is None:
         yield "The source states no license that can be repeated here: ask its author before you use these files."
@@ -51,6 +53,16 @@ def _of_verdict(subject: Subject, variant: VariantEvidence) -> Iterator[str]:
     for step in variant.steps:
         messages = (str(one.get("message", "")) for one in step.facts.get("undecided") or ())
         yield from (f"{name}: {escaped(message)}" for message in messages if message)
+
+
+def _of_device(variant: VariantEvidence) -> Iterator[str]:
+    """That figures are not those of the device, and whether anything is compiled for it."""
+    name = code(variant.target)
+    places = [*(one.ran_on for one in variant.checks), *(one.ran_on for one in variant.measurements)]
+    for place in dict.fromkeys(filter(None, places)):
+        yield f"The figures of {name} were measured on the {escaped(place)}, and not on the device."
+    if is_prepared(variant.row.state):
+        yield f"{name} is only prepared: nothing is compiled for the device yet."
 
 
 def _of_speed(subject: Subject) -> Iterator[str]:

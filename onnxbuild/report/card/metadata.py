@@ -11,7 +11,7 @@ from onnxbuild.report.card.python_snippets import library_of
 from onnxbuild.report.card.subject import Folder, Subject
 from onnxbuild.report.evidence.evidence import Check, Step, VariantEvidence
 from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
-from onnxbuild.tables.publishing.hub_tasks import pipeline_tag
+from onnxbuild.tables.publishing.hub_tasks import hub_task, pipeline_tag
 
 # `named_files` recognizes a card of ours by this line. A comment is no metadata, so a tool that rewrites the metadata
 # leaves it out, and then the card is somebody's own.
@@ -58,7 +58,8 @@ def metadata(subject: Subject, library: str | None = None) -> dict[str, Any]:
 
 def _tags(subject: Subject) -> list[str]:
     precisions = (variant.precision for variant in subject.delivered)
-    task = [subject.task] if subject.task else []
+    known = hub_task(subject.task)
+    task = [known.tag if known is not None else subject.task] if subject.task else []
     runtimes = (tag for folder in subject.folders.values() for tag in _runtimes(folder))
     return list(dict.fromkeys([*runtimes, *task, *precisions, *subject.stated.tags]))
 
@@ -73,33 +74,44 @@ def _runtimes(folder: Folder) -> tuple[str, ...]:
 
 
 def _index(subject: Subject) -> list[dict[str, Any]]:
-    """Every metric of the delivered variants, by what it was measured on.
+    """Every metric of the delivered variants, by what it was measured on; none that the device itself did not give.
 
     Results on the same dataset must be one entry: huggingface_hub merges them when it reads a card.
     """
     tag = pipeline_tag(subject.task, subject.stated.pipeline_tag)
     found: dict[str, dict[str, Any]] = {}
     for variant in subject.delivered if tag is not None else ():
-        for check in filter(_is_finite, variant.checks):
+        for check in filter(_is_result, variant.checks):
             name, words = _dataset(subject, variant, check)
             entry = {"task": {"type": tag}, "dataset": {"name": words, "type": name}, "metrics": []}
             found.setdefault(name, entry)["metrics"].append(_metric(variant, check))
     return [{"name": subject.model, "results": list(found.values())}] if found else []
 
 
-def _is_finite(check: Check) -> bool:
-    return math.isfinite(check.value)
+def _is_result(check: Check) -> bool:
+    return math.isfinite(check.value) and not check.ran_on
 
 
 def _metric(variant: VariantEvidence, check: Check) -> dict[str, Any]:
-    args = {"confidence_interval": list(check.interval), "confidence_level": _LEVEL} if check.interval else None
-    metric = {"type": check.metric, "value": check.value, "name": f"{check.metric} ({variant.target})"}
-    return metric | ({"args": args} if args else {})
+    interval = check.value_interval
+    args = {"confidence_interval": list(interval), "confidence_level": _LEVEL} if interval else None
+    name = f"{check.metric} ({variant.target}){_fewer(variant, check)}"
+    return {"type": check.metric, "value": check.value, "name": name} | ({"args": args} if args else {})
+
+
+def _fewer(variant: VariantEvidence, check: Check) -> str:
+    """`, 60 rows` where a metric was not measured on all rows of its dataset, which the entry names."""
+    rows = _step_of(variant, check).facts.get("rows") or {}
+    return "" if check.measured_on in {"", f"{rows.get('count')} rows"} else f", {check.measured_on}"
+
+
+def _step_of(variant: VariantEvidence, check: Check) -> Step:
+    return next(step for step in variant.steps if step.id == check.action)
 
 
 def _dataset(subject: Subject, variant: VariantEvidence, check: Check) -> tuple[str, str]:
     """The identifier and the name of what a metric was measured on."""
-    step = next(step for step in variant.steps if step.id == check.action)
+    step = _step_of(variant, check)
     name = str(step.params.get("dataset") or "")
     if name:
         return subject.datasets.get(name, name), name

@@ -21,8 +21,12 @@ from onnxbuild.tables.bounds.metric import Side
 class Check(Struct, frozen=True, kw_only=True):
     """One metric of a validation. `bound` is None if the validation does not judge by it.
 
-    `data`: what both models read. `worst_at`: the output and the input with the worst value. `interval`: the ends of
-    the 95 % confidence interval, None if none was computed.
+    `data`: what both models read, `measured_on`: how much of it this metric was measured on, such as `60 rows`.
+    `worst_at`: the output and the input with the worst value. `ran_on`: what ran in place of the device.
+
+    Intervals are of 95 %, and None if they are not known. `interval`: what a bound is compared with; where both sides
+    are compared with labels, that of the difference added to the reference's value. `value_interval`: that of the value
+    by itself. `difference_interval`: that of the difference to the reference's value.
     """
 
     action: str
@@ -34,6 +38,10 @@ class Check(Struct, frozen=True, kw_only=True):
     data: str = ""
     worst_at: str = ""
     interval: tuple[float, float] | None = None
+    value_interval: tuple[float, float] | None = None
+    difference_interval: tuple[float, float] | None = None
+    measured_on: str = ""
+    ran_on: str = ""
 
 
 class Ratio(Struct, frozen=True, kw_only=True):
@@ -64,6 +72,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
 
     `past`: tokens in the key-value cache. `own`: it runs the variant itself.
     `ratios`: only for that one, one for each baseline. `ran_as`: only for that one, where it ran another shape.
+    `ran_on`: only for that one, what ran in place of the device.
     """
 
     action: str
@@ -87,6 +96,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     contended: bool = False
     ratios: tuple[Ratio, ...] = ()
     ran_as: RanAs | None = None
+    ran_on: str = ""
 
     @property
     def configuration(self) -> tuple[str, int, int, int]:

@@ -18,7 +18,8 @@ from onnxbuild.tables.thresholds import METRICS
 
 _OPERATORS: Mapping[str, str] = {"min": "≥", "max": "≤"}
 _CHOICES = ("variant", "decided by", "bounds", "result")
-_CHECKS = ("variant", "metric", "value", "interval", "bound", "verdict", "compared on", "worst at")
+_CHECKS = ("variant", "metric", "value", "interval", "bound", "verdict", "ran on", "compared on", "worst at")
+_NOT_ALWAYS = frozenset({"interval", "ran on"})
 _LATENCIES = (
     "variant", "engine", "stage", "batch", "tokens", "ran as", "past", "threads", "p50", "p90", "p99", "mean", "min",
     "max", "stdev", "calls", "samples/s", "tokens/s", "speed-up", "contended",
@@ -84,13 +85,13 @@ def _place_of(choice: ChoiceRow, one: CandidateRow) -> str:
 
 
 def check_table(evidence: Evidence) -> Table:
-    """One row per metric of each validation; those that are judged by come first. Intervals are left out if none is."""
+    """One row per metric of each validation; those that are judged by come first. Two columns may be left out."""
     rows = [
         _check_row(variant, check)
         for variant in evidence.variants
         for check in sorted(variant.checks, key=lambda check: check.bound is None)
     ]
-    return _of_used(_CHECKS, rows, tuple(name for name in _CHECKS if name != "interval"))
+    return _of_used(_CHECKS, rows, tuple(name for name in _CHECKS if name not in _NOT_ALWAYS))
 
 
 def _of_used(head: Sequence[str], rows: Sequence[tuple[Cell, ...]], always: Sequence[str]) -> Table:
@@ -109,9 +110,17 @@ def _check_row(variant: VariantEvidence, check: Check) -> tuple[Cell, ...]:
         value = value if check.passed else shown[0]
         bound = f"{_OPERATORS[check.side]} {shown[1]}"
     verdict = NONE if check.bound is None else "passed" if check.passed else "FAILED"
-    interval = NONE if check.interval is None else " to ".join(map(significant, check.interval))
-    texts = (variant.name, check.metric, value, interval, bound, verdict, check.data or NONE, check.worst_at or NONE)
+    texts = (
+        variant.name, check.metric, value, _interval(check), bound, verdict, check.ran_on or NONE, check.data or NONE,
+        check.worst_at or NONE,
+    )  # fmt: skip
     return tuple(Cell(text, wrong=not check.passed and text in {value, "FAILED"}) for text in texts)
+
+
+def _interval(check: Check) -> str:
+    """`0.24 to 0.48; difference -0.02 to 0.01`: that of the value, and that of its difference to the reference's."""
+    named = (("", check.value_interval), ("difference ", check.difference_interval))
+    return "; ".join(f"{name}{' to '.join(map(significant, one))}" for name, one in named if one is not None) or NONE
 
 
 def meanings(evidence: Evidence) -> dict[str, str]:
@@ -146,8 +155,9 @@ def _throughput_row(variant: VariantEvidence, one: Throughput) -> tuple[Cell, ..
 def _latency_row(variant: VariantEvidence, one: Measurement) -> tuple[Cell, ...]:
     spread = (one.p50_ms, one.p90_ms, one.p99_ms, one.mean_ms, one.min_ms, one.max_ms, one.stdev_ms)
     ran_as = NONE if one.ran_as is None else one.ran_as.words
+    engine = f"{one.engine} ({one.ran_on})" if one.ran_on else one.engine
     texts = (
-        variant.name, one.engine, one.stage, str(one.batch), str(one.sequence), ran_as,
+        variant.name, engine, one.stage, str(one.batch), str(one.sequence), ran_as,
         str(one.past) if one.past else NONE, str(one.threads), *(f"{value:.2f}" for value in spread), str(one.calls),
         rate(one.samples_per_second), rate(one.tokens_per_second), "; ".join(map(ratio_words, one.ratios)) or NONE,
         "yes" if one.contended else NONE,

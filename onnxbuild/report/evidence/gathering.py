@@ -11,20 +11,20 @@ import msgspec
 from msgspec import Struct, structs
 
 from onnxbuild.deliver.best_variant import choice_rows
+from onnxbuild.deliver.compiled_states import stand_in
 from onnxbuild.deliver.package_rows import package_rows
 from onnxbuild.deliver.variant_rows import Row, judged_metrics, own_engine, rows
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
 from onnxbuild.report.evidence.evidence import Check, Evidence, Measurement, RanAs, Step, VariantEvidence
 from onnxbuild.report.evidence.throughputs import Spread, ratios_of, throughputs_of
+from onnxbuild.report.value_intervals import OVER_ROWS, intervals_of, measured_on
 from onnxbuild.store.traces import Trace
-from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
 from onnxbuild.tables.thresholds import side_of
 from onnxbuild.version import __version__
 
 Find = Callable[[str], Trace | None]
 
-_OVER_ROWS = frozenset({*ROW_METRICS, "accuracy_drop"})
 _NUMBERS = ("p50_ms", "p90_ms", "p99_ms", "mean_ms", "min_ms", "max_ms", "stdev_ms", "samples_per_second")
 
 
@@ -97,6 +97,8 @@ def checks_of(outcome: Outcome) -> Iterator[Check]:
     facts = outcome.failure.facts if outcome.failure is not None else outcome.facts
     places, intervals = facts.get("worst_at") or {}, facts.get("intervals") or {}
     for name, metric in judged_metrics(outcome).items():
+        interval, rows = _pair(intervals.get(name)), measured_on(name, str(places.get(name, "")))
+        known = intervals_of(name, metric.value, interval, facts, rows[0] if rows else None)
         yield Check(
             action=outcome.id,
             metric=name,
@@ -104,9 +106,13 @@ def checks_of(outcome: Outcome) -> Iterator[Check]:
             bound=metric.bound,
             side=side_of(name),
             passed=metric.passed,
-            data=_data_of(name, facts),
+            data=_data_of(name, facts, rows),
             worst_at=str(places.get(name, "")),
-            interval=_pair(intervals.get(name)),
+            interval=interval,
+            value_interval=known.value,
+            difference_interval=known.difference,
+            measured_on=f"{rows[0]} {rows[1]}" if rows else "",
+            ran_on=stand_in(facts),
         )
 
 
@@ -117,17 +123,21 @@ def _pair(interval: Any) -> tuple[float, float] | None:
     return (float(interval[0]), float(interval[1])) if len(interval) == 2 else None  # noqa: PLR2004 - its two ends
 
 
-def _data_of(metric: str, facts: Mapping[str, Any]) -> str:
-    """What both models read for a metric: rows for those over rows, and batches of samples for the others."""
+def _data_of(metric: str, facts: Mapping[str, Any], measured: tuple[int, str] | None) -> str:
+    """What both models read for a metric: rows for those over rows, and batches of samples for the others.
+
+    `measured`: how many it was measured on, which are fewer where not every row has a label.
+    """
     rows = facts.get("rows") or {}
-    if metric in _OVER_ROWS and rows:
-        return _data({"rows": rows.get("count"), "text": rows.get("name")})
+    if metric in OVER_ROWS and rows:
+        count, unit = measured or (rows.get("count"), "rows")
+        return _data({unit: count, "text": rows.get("name")}, unit)
     return _data(facts.get("samples") or {})
 
 
-def _data(samples: Mapping[str, Any]) -> str:
+def _data(samples: Mapping[str, Any], unit: str = "rows") -> str:
     """`46 rows, 924 tokens: sentences`."""
-    counts = [f"{samples[name]} {name}" for name in ("rows", "tokens") if samples.get(name)]
+    counts = [f"{samples[name]} {name}" for name in (unit, "tokens") if samples.get(name)]
     return ": ".join(part for part in (", ".join(counts), str(samples.get("text") or "")) if part)
 
 
@@ -165,15 +175,16 @@ def measurements_of(outcome: Outcome) -> Iterator[Measurement]:
     results = outcome.facts.get("results") if outcome.kind == "benchmark" else None
     for result in results if isinstance(results, list | tuple) else ():
         with contextlib.suppress(msgspec.ValidationError):
-            yield from _measurements(outcome.id, msgspec.convert(result, _Result), own_engine(outcome.facts))
+            yield from _measurements(outcome, msgspec.convert(result, _Result))
 
 
-def _measurements(action: str, result: _Result, own: str) -> Iterator[Measurement]:
+def _measurements(outcome: Outcome, result: _Result) -> Iterator[Measurement]:
+    own = own_engine(outcome.facts)
     ratios = ratios_of(result.speedup)
     for engine, series in result.engines.items():
         values = ((name, getattr(series, name)) for name in _NUMBERS)
         yield Measurement(
-            action=action,
+            action=outcome.id,
             engine=engine,
             stage=result.stage,
             batch=result.batch,
@@ -186,5 +197,6 @@ def _measurements(action: str, result: _Result, own: str) -> Iterator[Measuremen
             own=engine == own,
             ratios=ratios if engine == own else (),
             ran_as=result.ran_as if engine == own else None,
+            ran_on=stand_in(outcome.facts) if engine == own else "",
             **{name: math.nan if value is None else value for name, value in values},
         )
