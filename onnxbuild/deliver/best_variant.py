@@ -12,7 +12,7 @@ from onnxbuild.deliver.compiled_states import is_prepared
 from onnxbuild.deliver.variant_rows import Row, rows
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.tables.choices import BEST, THROUGHPUT, Choice, Condition
+from onnxbuild.tables.choices import BEST, THROUGHPUT, Choice, Condition, plain_number
 
 
 class Candidate(Struct, frozen=True):
@@ -195,6 +195,12 @@ def in_words(chosen: Chosen) -> str:
     return f"best of {choice.model}: {chosen.best.variant.target}, the {_goal(choice)} ({value:.3g}){subject}"
 
 
+def broken_by_all(chosen: Chosen) -> tuple[str, ...]:
+    """The figures whose conditions no variant fulfils, as the manifest orders them."""
+    conditions = chosen.choice.conditions
+    return tuple(one.figure for one in conditions if all(one in other.broken for other in chosen.candidates))
+
+
 def _why_not(choice: Choice, one: Candidate) -> str:
     return f"`{one.variant.target}` ({_reason(choice, one)})"
 
@@ -209,4 +215,4 @@ def _reason(choice: Choice, one: Candidate) -> str:
     value = one.figures.get(broken.figure)
     if value is None:
         return f"no {broken.figure}"
-    return f"{broken.figure} is {value:.4g}, not {broken.operator} {broken.bound:g}"
+    return f"{broken.figure} is {broken.beside(value)}, not {broken.operator} {plain_number(broken.bound)}"
