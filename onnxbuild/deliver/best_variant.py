@@ -12,7 +12,7 @@ from onnxbuild.deliver.compiled_states import is_prepared
 from onnxbuild.deliver.variant_rows import Row, rows
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Variant
-from onnxbuild.tables.choices import BEST, THROUGHPUT, Choice, Condition
+from onnxbuild.tables.choices import BEST, THROUGHPUT, Choice, Condition, plain_number
 
 _TIMED = frozenset({"latency.p50", "speedup"})  # figures of the benchmark that says whether it was contended
 
@@ -218,6 +218,12 @@ def _contention(chosen: Chosen) -> str:
     return f"; measured while other programs used the cores: {', '.join(names)}" if names else ""
 
 
+def broken_by_all(chosen: Chosen) -> tuple[str, ...]:
+    """The figures whose conditions no variant fulfils, as the manifest orders them."""
+    conditions = chosen.choice.conditions
+    return tuple(one.figure for one in conditions if all(one in other.broken for other in chosen.candidates))
+
+
 def _why_not(choice: Choice, one: Candidate) -> str:
     return f"`{one.variant.target}` ({_reason(choice, one)})"
 
@@ -232,4 +238,4 @@ def _reason(choice: Choice, one: Candidate) -> str:
     value = one.figures.get(broken.figure)
     if value is None:
         return f"no {broken.figure}"
-    return f"{broken.figure} is {value:.4g}, not {broken.operator} {broken.bound:g}"
+    return f"{broken.figure} is {broken.beside(value)}, not {broken.operator} {plain_number(broken.bound)}"

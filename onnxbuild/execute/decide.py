@@ -81,13 +81,13 @@ def reasons_for(parts: KeyParts, last: Trace | None) -> tuple[Reason, ...]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Reason, ...]:
-    """The parts in which two keys differ, by dotted name, sorted.
+    """The parts in which two keys differ, by dotted name, sorted: params first, since they are why other parts change.
 
     A part that is empty on one side and absent on the other is named only if nothing else differs: a newer onnxbuild
     has added it, or its entries are named instead.
     """
     before, after = flatten(_normal(old)), flatten(_normal(new))
-    names = sorted(before.keys() | after.keys())
+    names = sorted(before.keys() | after.keys(), key=lambda name: (not name.startswith("params."), name))
     changed = [name for name in names if before.get(name, _ABSENT) != after.get(name, _ABSENT)]
     telling = [name for name in changed if not _is_empty(name, before, after)] or changed
     return tuple(Reason(name, before.get(name), after.get(name)) for name in telling)

@@ -20,7 +20,8 @@ RULES: tuple[Rule, ...] = (
         Fix: see the page reference/codes of the documentation, which lists all codes.
         """),
     described("OB042", "no-manifest-run", """
-        `explain` or `logs` was given an action, and no manifest that could contain it has been run here.
+        `explain` or `logs` was given an action, and no manifest that could contain it has been run here, or
+        the one that was run last no longer exists.
 
         Fix: name the manifest: `onnxbuild explain ID -m MANIFEST`.
         """),

@@ -143,6 +143,7 @@ class Context(Struct, frozen=True, kw_only=True):
     written: frozenset[str] = frozenset()  # the keys that a person wrote in this block
     targets: Mapping[str, TargetFacts] = {}  # of the model, by name, in their order; only for packages
     left_out: Mapping[str, str] = {}  # compiled targets that the package does not take, with their backends
+    listed: tuple[str, ...] = ()  # the packages of the model, where it has names without params; only for packages
     runtime: Runtime | UnsetType = UNSET  # of a compiled variant
     program_limits: tuple[tuple[str, int], ...] = ()  # params of a backend that limit the tokens of a text
     call_limits: tuple[tuple[str, int], ...] = ()  # those that limit the tokens of one call, and not what is written

@@ -36,6 +36,7 @@ from onnxbuild.tables.bounds.figure_names import figure_hint
 from onnxbuild.tables.bounds.labels_of_rows import LABEL, ROLES_OF_ANSWERS, why_unmeasured
 from onnxbuild.tables.bounds.metric import Metric
 from onnxbuild.tables.bounds.written_bound import FORMS, written_bound
+from onnxbuild.tables.choices import bound_hint
 from onnxbuild.tables.tasks import TEXT, file_role, has_labels, reads_text_rows, row_columns
 from onnxbuild.tables.thresholds import METRICS, default_bounds, is_default
 
@@ -196,7 +197,7 @@ def _check_text(name: str, text: str, metric: Metric) -> Iterable[Fault]:
             code="OB660",
             field="thresholds",
             message=f"`{name}` is bounded by `{text}`, which is no bound",
-            hint=f"write {FORMS}",
+            hint=bound_hint(name, text) or f"write {FORMS}",
         )
     elif bound.side != metric.side:
         sign = ">=" if metric.side == "min" else "<="

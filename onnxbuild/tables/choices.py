@@ -29,7 +29,8 @@ FIGURES: Mapping[str, str | None] = {
     "generation_speedup": "generate",
 }
 
-_LESS = frozenset({"size_mb", "latency.p50", "first_token"})
+_OF_TUNE = frozenset({"latency.p99", "cpu_time"})  # figures of `tune:` alone
+_LESS = frozenset({"size_mb", "latency.p50", "first_token"}) | _OF_TUNE
 
 
 def better(figure: str) -> Better:
@@ -57,6 +58,12 @@ _RANGES = {"accuracy": (0.0, 1.0), **{name: (metric.least, metric.most) for name
 _CONDITION = re.compile(r"(>=|<=|>|<)\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 
 
+def plain_number(value: float) -> str:
+    """`0.99`, `50`, `1e-05`: a number with all of its digits, and no `.0`."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value).removesuffix(".0")
+
+
 class Condition(Struct, frozen=True):
     """A condition on a figure, such as `>= 0.99`."""
 
@@ -78,7 +85,12 @@ class Condition(Struct, frozen=True):
 
     def __str__(self) -> str:
         """As a person writes it."""
-        return f"{self.figure} {self.operator} {self.bound:g}"
+        return f"{self.figure} {self.operator} {plain_number(self.bound)}"
+
+    def beside(self, value: float) -> str:
+        """A value with as many digits, at least four, as show whether it fulfils the condition."""
+        texts = (f"{value:.{digits}g}" for digits in range(4, 18))
+        return next((text for text in texts if self.holds(float(text)) == self.holds(value)), repr(value))
 
 
 class Choice(Struct, frozen=True):
@@ -89,6 +101,14 @@ class Choice(Struct, frozen=True):
     largest: bool
     conditions: tuple[Condition, ...]
     targets: tuple[str, ...]
+
+
+def bound_hint(figure: str, text: str) -> str | None:
+    """`write ">= 0.98"` for a number that was written as a bound; None if it is not a number, or the figure unknown."""
+    known = figure in FIGURES or figure in METRICS or figure in _OF_TUNE
+    if not known or _CONDITION.fullmatch(f"> {text.strip()}") is None:
+        return None
+    return f'write `"{">=" if better(figure) == "more" else "<="} {text.strip()}"`'
 
 
 def condition(figure: str, text: str) -> Condition | None:

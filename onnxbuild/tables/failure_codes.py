@@ -1183,6 +1183,13 @@ FAILURE_CODES: Mapping[str, FailureCode] = {
         "TensorRT takes int8 without zero points only; Core ML and WebGPU take no QuantizeLinear.",
         "Compile the fp32 or fp16 graph, or let the backend quantize it (`precision: int8` of tensorrt).",
     ),
+    "OBE260": FailureCode(
+        "no-best-variant",
+        "no variant fulfils what `select:` asks for",
+        "A choice has bounds (`subject_to`), and each variant breaks one, or lacks a figure that the choice goes by. "
+        "The folder `best` is not written. If an earlier run wrote one, it stays as it was.",
+        "Relax a bound, add a target that fulfils all of them, or measure what is missing (`validate`, `benchmark`).",
+    ),
     "OBE99": FailureCode(
         "unexplained",
         "an unknown failure",

@@ -134,7 +134,21 @@ def test_changed_manifest_is_kept(checkpoint, capsys):
     assert "is not what this command would write" in shown
     again = f"onnxbuild run {written} --out {written.parent} --allow-path '{checkpoint}'"
     assert f"  = hint: run it: `{again}`; or delete it, or name another `--output`" in shown
+    assert run_command(["convert-js", "My Model", "--output", "place", "--dry-run"]) == 2
+    assert "OB776 `" in capsys.readouterr().err
     assert written.read_text() == "onnxbuild: 1\n"
+
+
+def test_manifest_with_a_fault_does_not_stay_in_the_way(checkpoint, capsys):
+    wrong = ["convert-js", "My Model", "--task", "text-clasification", "--output"]
+    assert run_command([*wrong, "place"]) == 2
+    assert "OB302 " in capsys.readouterr().err
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["My Model"]
+    other = checkpoint.parent / "shared" / "notes.txt"
+    other.parent.mkdir()
+    other.write_text("of a person")
+    assert run_command([*wrong, "shared"]) == 2
+    assert [path.name for path in other.parent.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize("arguments", [["--dtypes", "fp32,q5"], ["--clients", "deno"], ["--dtypes", ""]])

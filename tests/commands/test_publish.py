@@ -171,7 +171,10 @@ def test_a_plan_shows_the_difference_by_digest(project, hub):
     files["config.json"] += b" "
     hub.add("me/tiny-onnx", files)
     said = command(project, hub, "plan", "m.yaml", "--check-published")
-    assert "refused without `overwrite: true`: it has a publication of `tiny` by `web/m2.yaml`, and this one is" in said
+    assert (
+        "refused (OBE205) without `overwrite: true`: it has a publication of `tiny` by `web/m2.yaml`, and this one is"
+        in said
+    )
 
 
 def test_a_failed_upload_has_its_code_and_a_way_out_and_is_made_by_the_next_run(project, hub):

@@ -149,6 +149,16 @@ def test_the_words_name_the_figure_and_the_conditions() -> None:
     assert words == "no variant of `m` can be the best: `b` (cosine_mean is 0.97, not >= 1.5); `c` (cosine_mean is 0.99, not >= 1.5)"  # fmt: skip  # noqa: E501
 
 
+def test_a_broken_bound_is_shown_with_the_digits_that_tell() -> None:
+    near = row("b", size_bytes=1, cosine=0.9999853)
+    words = in_words(choose(choice(cosine_mean=">= 0.99999", size_mb="<= 50"), [near]))
+    assert words == "no variant of `m` can be the best: `b` (cosine_mean is 0.999985, not >= 0.99999)"
+    bound = condition("cosine_mean", "> 0.99999995")
+    assert bound is not None
+    assert (str(bound), bound.beside(0.99999994999)) == ("cosine_mean > 0.99999995", "0.9999999")
+    assert str(condition("size_mb", "<= 50")) == "size_mb <= 50"
+
+
 def test_the_figures_are_those_that_were_measured() -> None:
     assert figures_of(ROWS[1][1]) == {"size_mb": 23.0, "latency.p50": 5.0, "cosine_mean": 0.97}
 
@@ -253,6 +263,27 @@ def test_a_run_chooses_and_the_next_one_does_nothing(tmp_path: Path) -> None:
     assert "no longer names out/m/best/" in world.run().err
     assert world.run("--prune").code == 0
     assert not folder.exists()
+
+
+def test_a_run_without_a_best_variant_ends_as_a_failure(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.manifest({"plain": []}, select={"minimize": "size_mb", "subject_to": {"size_mb": "<= 0.001"}})
+    assert world.run().code == 1
+    again = world.run()
+    assert again.code == 1
+    assert "could not be written" not in again.err
+    assert again.out.endswith("\nup to date: 1 action\nfailed: out/m/best/ could not be written\n")
+    assert (
+        "\nOBE260 m/best failed: no variant of `m` can be the best: `plain` (size_mb is 0.012, not <= 0.001)\n"
+        in again.out
+    )
+    assert "= hint: relax a bound below `subject_to`, or add a target that fulfils all of them\n" in again.out
+    assert "--> manifest.yaml:" in again.out
+    assert world.run("--quiet").out.endswith("\nfailed: out/m/best/ could not be written\n")
+    served = world.run("m", verb="serve")
+    assert served.code == 2
+    assert "OB741 no model was delivered to `out/m/best`: no variant of `m` can be the best: `plain` (" in served.err
+    assert "or name a target: m/TARGET" in served.err
 
 
 def test_a_part_of_the_variants_leaves_the_last_choice(tmp_path: Path) -> None:

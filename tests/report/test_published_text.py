@@ -1,5 +1,7 @@
 """What a run and a plan say about uploads."""
 
+from msgspec import structs
+
 from onnxbuild.execute.events import Outcome
 from onnxbuild.planning.action_graph import ActionGraph, Published
 from onnxbuild.publishing.difference import Difference
@@ -45,8 +47,15 @@ def test_a_plan_says_what_would_be_refused():
     )  # fmt: skip
     upload = PlannedUpload(model="m", package="plain", place="hub:me/m", because="compared", difference=changes)
     assert list(upload_lines(upload))[1:] == [
-        "  refused without `overwrite: true`: it has a publication of the model `x`, and this one is of `m`",
+        "  refused (OBE205) without `overwrite: true`: it has a publication of the model `x`, and this one is of `m`",
         "  replace   a  1.0 kB  (somebody has changed it since the last publish)",
         "  equal     c  7 bytes  (no publish has written it)",
         "  unchanged 2 files, 12 bytes",
     ]
+    edited = structs.replace(upload, difference=structs.replace(changes, other=""))
+    assert list(upload_lines(edited))[1] == (
+        "  refused (OBE205) without `overwrite: true`: it has files that somebody else has written or changed"
+    )
+    assert list(upload_lines(structs.replace(edited, overwrites=True)))[1].startswith("  replace ")
+    same = structs.replace(changes, other="", replaced={})
+    assert list(upload_lines(structs.replace(edited, difference=same)))[1].startswith("  equal ")

@@ -10,10 +10,11 @@ from pathlib import Path
 from msgspec import structs
 
 from onnxbuild.commands.building.finished import Finished, Result
+from onnxbuild.commands.building.no_best import choices_without_best
 from onnxbuild.commands.workspace import planned
 from onnxbuild.deliver.checking.signed_content import has_outdated_signature
 from onnxbuild.deliver.out_folder import Delivery
-from onnxbuild.diagnostics import DiagnosticError
+from onnxbuild.diagnostics import Diagnostic, DiagnosticError
 from onnxbuild.execute.events import Outcome
 from onnxbuild.manifest.spec import Manifest
 from onnxbuild.planning.action_graph import ActionGraph
@@ -25,6 +26,7 @@ from onnxbuild.report.result.profile import critical_path_in_words
 from onnxbuild.report.result.summary import summary
 from onnxbuild.report.terminal import fitted, wants_colour, width_of
 from onnxbuild.report.wording import counted, folder_from_here, on_one_line, size_in_words
+from onnxbuild.tables.choices import BEST
 
 
 def report(finished: Finished) -> None:
@@ -36,9 +38,9 @@ def report(finished: Finished) -> None:
         return
     text = summary_text(result, finished, width=width_of(sys.stdout), colour=wants_colour(sys.stdout))
     draw(f"{text}\n", sys.stdout)
-    if not options.quiet:
-        for line in _details(finished):
-            print(fitted(line, sys.stdout))
+    ending = [] if options.quiet else list(_details(finished))
+    for line in (*ending, *_failed_folders(result)):
+        print(fitted(line, sys.stdout))
 
 
 def summary_text(result: Result, finished: Finished, *, width: int | None = None, colour: bool = False) -> str:
@@ -55,9 +57,28 @@ def summary_text(result: Result, finished: Finished, *, width: int | None = None
         fetched=_fetched(finished, result),
         earlier=_earlier_uploads(finished, result),
         brief=options.quiet,
+        undelivered=_undelivered(finished, result),
         width=width,
         colour=colour,
     )
+
+
+def _undelivered(finished: Finished, result: Result) -> tuple[Diagnostic, ...] | None:
+    """The failures of folders that have a code; None if every folder was written."""
+    if not _failed(result):
+        return None
+    return choices_without_best(finished.opened.graph, result.outcomes, _manifest(finished))
+
+
+def _failed(result: Result) -> list[Delivery]:
+    return [delivery for delivery in result.deliveries if delivery.state == "failed"]
+
+
+def _failed_folders(result: Result) -> Iterator[str]:
+    """The last line of a run whose actions succeeded and whose folders could not all be written."""
+    if failed := _failed(result):
+        folders = ", ".join(on_one_line(folder_from_here(one.folder)) for one in failed)
+        yield f"failed: {folders} could not be written"
 
 
 def _earlier_uploads(finished: Finished, result: Result) -> Mapping[str, Outcome]:
@@ -115,6 +136,16 @@ def _with_places(graph: ActionGraph, finished: Finished) -> ActionGraph:
     return _at_bounds(located, finished, manifest) if located.actions.keys() == graph.actions.keys() else graph
 
 
+def _manifest(finished: Finished) -> Manifest | None:
+    """The manifest with its places; None if it has changed since the plan that was used."""
+    if finished.before is None:
+        return finished.opened.plan.manifest
+    try:
+        return planned(finished.options.asked, write_lock=False)[0]
+    except DiagnosticError:
+        return None
+
+
 def _at_bounds(graph: ActionGraph, finished: Finished, manifest: Manifest) -> ActionGraph:
     """The graph in which a failed validation is at the bound that broke, where the manifest states it."""
     from onnxbuild.report.result.origins import broken_bound
@@ -138,7 +169,7 @@ def _notices(finished: Finished) -> Iterator[str]:
         folder = folder_from_here(delivery.folder)
         if delivery.state == "repaired":
             yield f"{folder} {_changes(delivery)}: restored from the store"
-        elif delivery.state == "failed":
+        elif delivery.state == "failed" and (finished.options.as_json or not _is_best(delivery)):
             yield f"{folder} could not be written: {delivery.error}"
         elif _kept_last_good(finished, delivery.folder, delivery.state) and delivery.variant in selected:
             yield f"{folder} still contains the last good build"
@@ -150,6 +181,10 @@ def _notices(finished: Finished) -> Iterator[str]:
     if result.shared is not None and result.shared.results and remote is not None:
         size = size_in_words(result.shared.bytes)
         yield f"shared {counted(result.shared.results, 'result')} ({size}) with {remote.address.shown}"
+
+
+def _is_best(delivery: Delivery) -> bool:
+    return delivery.variant.endswith(f"/{BEST}")
 
 
 def _changes(delivery: Delivery) -> str:

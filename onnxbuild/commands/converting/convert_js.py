@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -63,14 +64,29 @@ def convert_js(conversion: Conversion, asked: Asked) -> int:
     text = manifest_text(conversion, source, name, reach)
     print(text, file=sys.stderr)
     path = folder / f"{name}.yaml"
+    _check_kept(path, text, _again(str(path), str(folder), reach))
     if conversion.dry_run and source.startswith("hub:"):
         print("not linted: what the repository has is known once a run has asked the Hub", file=sys.stderr)
         return 0
     if conversion.dry_run:
         return _lint(text, path, asked._replace(allow_paths=(*asked.allow_paths, *reach)))
-    _write(path, text, _again(str(path), str(folder), reach))
     changed = asked._replace(manifest=str(path), allow_paths=(*asked.allow_paths, *reach), out=str(folder))
-    return answer_or_build(RunOptions(asked=changed, out=str(folder), jobs=conversion.jobs))
+    return _run(path, text, RunOptions(asked=changed, out=str(folder), jobs=conversion.jobs))
+
+
+def _run(path: Path, text: str, options: RunOptions) -> int:
+    """Write the manifest and run it. One that has faults is removed again: it would be in the way of a correct one."""
+    is_new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.encode())
+    try:
+        return answer_or_build(options)
+    except DiagnosticError:
+        if is_new:
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder with other files stays
+                path.parent.rmdir()
+        raise
 
 
 def _out_folder(conversion: Conversion, name: str, sources: Sequence[str]) -> Path:
@@ -223,16 +239,14 @@ def _quoted(text: str) -> str:
     return f"'{escaped}'"
 
 
-def _write(path: Path, text: str, again: str) -> None:
-    """Write the manifest; one with other content is kept, and `again` is the command that runs it.
+def _check_kept(path: Path, text: str, again: str) -> None:
+    """Refuse to replace a manifest with other content; `again` is the command that runs it.
 
     Errors: DiagnosticError OB776.
     """
     if path.exists() and path.read_text(encoding="utf-8", errors="replace") != text:
         message = f"`{path}` exists, and is not what this command would write"
         raise _unusable(message, f"run it: `{again}`; or delete it, or name another `--output`")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, text.encode())
 
 
 def _unusable(message: str, hint: str) -> DiagnosticError:

@@ -45,7 +45,7 @@ def note_last_run(state: Path, asked: Asked, store: Path | None) -> None:
 def last_run(command: str) -> LastRun:
     """The last run in this folder or one level below it. `command`: the one that needs it.
 
-    Errors: DiagnosticError OB042 if nothing has been run here.
+    Errors: DiagnosticError OB042 if nothing has been run here, or if its manifest no longer exists.
     """
     places = [Path(), *(entry for entry in Path().iterdir() if entry.is_dir())]
     known = [path for path in (place / ".onnxbuild" / "last" for place in places) if _is_believed(path)]
@@ -53,6 +53,9 @@ def last_run(command: str) -> LastRun:
     if last is None:
         message = "no manifest has been run in this folder or one below it"
         raise DiagnosticError(fault("OB042", message, hint=f"name it: `onnxbuild {command} -m MANIFEST`"))
+    if not os.path.lexists(last.manifest):
+        message = f"the last run here was of `{last.manifest}`, which no longer exists"
+        raise DiagnosticError(fault("OB042", message, hint=f"name another: `onnxbuild {command} -m MANIFEST`"))
     return last
 
 

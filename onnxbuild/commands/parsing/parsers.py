@@ -98,6 +98,19 @@ def _columns() -> int:
         return 80
 
 
+# What people take for commands: steps of a manifest, which `run` selects, and what other build tools call `run`.
+_MEANT = {
+    "publish": f"`{_PROGRAM} run MANIFEST --publish` uploads the packages",
+    "package": f"`{_PROGRAM} run MANIFEST ':package-*'` makes the packages",
+    "compile": f"`{_PROGRAM} run MANIFEST ':compile-*'` compiles the targets",
+    **{
+        step: f"`{_PROGRAM} run MANIFEST :{step}` runs these steps of a manifest"
+        for step in ("fetch", "export", "optimize", "quantize", "validate", "benchmark", "generate", "tune")
+    },
+    **dict.fromkeys(("build", "make"), f"`{_PROGRAM} run MANIFEST` builds what is not up to date"),
+}
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         # An abbreviation would be taken for an option that a typo may not have meant: `--forc` for `--force`.
@@ -108,8 +121,7 @@ class _Parser(argparse.ArgumentParser):
         if unknown := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
             from onnxbuild.diagnostics import did_you_mean
 
-            near = did_you_mean(unknown[1], COMMANDS)
-            hint = near or f"{self.prog} --help"
+            hint = _MEANT.get(unknown[1]) or did_you_mean(unknown[1], COMMANDS) or f"{self.prog} --help"
             self.exit(_WRONG, f"{self.prog}: unknown command `{unknown[1]}`\n  = hint: {hint}\n")
         # argparse names SELECTOR among the missing arguments, although it may be absent.
         hint = _near_option(message, self) or _near_choice(message, self) or f"{self.prog} --help"

@@ -43,6 +43,7 @@ def planned_uploads(opened: Session, outcomes: Mapping[str, Outcome], *, asks: b
     for published in opened.plan.whole.uploads:
         if (published.model, published.package) in packages:
             compared = _compared(published, opened, outcomes, asks=asks)
+            params = msgspec.convert(opened.plan.whole.actions[published.action].params, PublishParams)
             because, changes = (compared, None) if isinstance(compared, str) else compared
             yield PlannedUpload(
                 model=published.model,
@@ -50,6 +51,7 @@ def planned_uploads(opened: Session, outcomes: Mapping[str, Outcome], *, asks: b
                 place=published.place,
                 because=because,
                 difference=changes,
+                overwrites=params.overwrite is True,
             )
 
 

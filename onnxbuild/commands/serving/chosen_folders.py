@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -11,9 +11,10 @@ from onnxbuild.commands.parsing.options import Asked
 from onnxbuild.commands.state.locations import out_folder
 from onnxbuild.commands.state.out_place import check_folders, refuse_link
 from onnxbuild.commands.workspace import session
+from onnxbuild.deliver.best_variant import chosen_variants, in_words
 from onnxbuild.deliver.checking.account import example_below
 from onnxbuild.diagnostics import Diagnostic, DiagnosticError, did_you_mean, fault
-from onnxbuild.execute.events import SUCCEEDED
+from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import PACKAGES, ActionGraph
 from onnxbuild.report.wording import path_from_here
 from onnxbuild.serve.running.checked_folder import check_files
@@ -55,9 +56,30 @@ def folders_of_manifest(asked: Asked, out: str | None) -> tuple[list[Chosen], li
         names = _names(opened.graph, asked.selectors)
         check_folders(place, [tuple(name.split("/", 1)) for name in names])  # type: ignore[misc]
         states = opened.preview()
+    unchosen = _without_best(opened.graph, states)
+    for name in (one for one in names if one in unchosen and not (place / one / "onnxbuild.json").is_file()):
+        raise DiagnosticError(_none_delivered(place / name, unchosen[name]))
     stale = [name for name in names if not _is_up_to_date(opened.graph, name, states)]
     chosen = [_chosen(place / name, f"onnxbuild run {path_from_here(asked.manifest)} {_built(name)}") for name in names]
-    return chosen, [_stale(name, asked) for name in stale]
+    earlier = [_earlier_choice(name, unchosen[name]) for name in names if name in unchosen]
+    return chosen, [*(_stale(name, asked) for name in stale), *earlier]
+
+
+def _without_best(graph: ActionGraph, states: Mapping[str, Outcome]) -> Mapping[str, str]:
+    """`model/best` of each choice that no variant fulfils, and why."""
+    unchosen = (one for one in chosen_variants(graph, states) if one.best is None)
+    return {f"{one.choice.model}/{BEST}": in_words(one) for one in unchosen}
+
+
+def _none_delivered(folder: Path, reason: str) -> Diagnostic:
+    hint = f"relax a bound of its `select:`, or name a target: {folder.parent.name}/TARGET"
+    return fault("OB741", f"no model was delivered to `{path_from_here(folder)}`: {reason}", hint=hint)
+
+
+def _earlier_choice(name: str, reason: str) -> Diagnostic:
+    hint = "relax a bound of its `select:`, and run it again"
+    message = f"`{name}` is an earlier choice, which is served: now {reason}"
+    return fault("OB744", message, hint=hint, severity="warning")
 
 
 def _built(name: str) -> str:

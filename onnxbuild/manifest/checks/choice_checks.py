@@ -8,7 +8,7 @@ from onnxbuild.diagnostics import Diagnostic, Span, fault
 from onnxbuild.manifest.document import Array, Table
 from onnxbuild.manifest.sections import ModelEntry
 from onnxbuild.tables.bounds.figure_names import figure_hint
-from onnxbuild.tables.choices import BEST, FIGURES, better, condition
+from onnxbuild.tables.choices import BEST, FIGURES, better, bound_hint, condition, plain_number
 
 
 def choice_faults(model: ModelEntry, targets: Table) -> Iterator[Diagnostic]:
@@ -40,7 +40,8 @@ def _conditions(written: Table, model: ModelEntry, targets: Table) -> Iterator[D
 def _bad_condition(name: str, text: str, at: Span) -> Iterator[Diagnostic]:
     read = condition(name, text)
     if read is None:
-        hint = "an operator and a number, such as `>= 0.99`"
+        example = "<= 50" if name in FIGURES and better(name) == "less" else ">= 0.99"
+        hint = bound_hint(name, text) or f"an operator and a number, such as `{example}`"
         yield fault("OB034", f"`{text}` is not a condition", span=at, hint=hint)
     elif not read.can_hold:
         yield fault("OB034", f"no variant can fulfil `{read}`", span=at)
@@ -49,7 +50,7 @@ def _bad_condition(name: str, text: str, at: Span) -> Iterator[Diagnostic]:
         message = (
             f"`{name}` is better where it is {_WORDS[better(name)]}, so `{text}` would keep only the worse variants"
         )
-        yield fault("OB034", message, span=at, hint=f"write `{operator} {read.bound:g}`")
+        yield fault("OB034", message, span=at, hint=f"write `{operator} {plain_number(read.bound)}`")
 
 
 _WORDS = {"more": "larger", "less": "smaller"}

@@ -12,6 +12,7 @@ from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import describe
 from onnxbuild.manifest.language import ELSEWHERE, INSTEAD, LATER
 from onnxbuild.tables.bounds.figure_names import figure_hint
+from onnxbuild.tables.choices import bound_hint
 
 Schema = Mapping[str, Any]
 
@@ -83,7 +84,15 @@ def _hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
         switched = _switch_hint(value, wanted, _text_of(place.key_at))
         if switched is not None:
             return switched
-    return _type_hint(value, wanted) or _field_hint(value, wanted, place)
+    own = _bound_hint(value, wanted, place) or _names_only(value, wanted, place)
+    return own or _type_hint(value, wanted) or _field_hint(value, wanted, place)
+
+
+def _bound_hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
+    """For a number where a text is expected under the name of a figure: only a bound is both."""
+    if not isinstance(value, int | float) or not any(one.get("type") == "string" for one in wanted):
+        return None
+    return bound_hint(_text_of(place.key_at).strip("'\""), _text_of(place.at))
 
 
 def _switch_hint(value: bool | None, wanted: list[Schema], key: str) -> str | None:  # noqa: FBT001 - a value of YAML
@@ -120,8 +129,19 @@ def not_allowed(value: Any, allowed: list[Any], place: Place) -> Diagnostic:
     if any(_yaml(one) == _yaml(value) for one in allowed):  # the same text, and another type
         quotes = "remove the quotes" if isinstance(value, str) else "put it in quotes"
         return fault("OB013", f"expected {expected}, found {describe(value)}", span=place.at, hint=quotes)
+    if isinstance(value, dict | list):
+        return fault("OB013", f"expected {expected}, found {describe(value)}", span=place.at)
     hint = _near(value, [one for one in allowed if isinstance(one, str)]) if isinstance(value, str) else None
     return fault("OB013", f"expected {expected}, found `{_yaml(value)}`", span=place.at, hint=hint)
+
+
+def _names_only(value: Any, wanted: list[Schema], place: Place) -> str | None:
+    """For a name with its params in a list of names, as in `package: [plain, {server: {targets: [fp32]}}]`."""
+    allowed = [one for schema in wanted for one in schema.get("enum", ())]
+    if place.key_at != place.at or not isinstance(value, dict) or not value or not all(one in allowed for one in value):
+        return None
+    names = ", ".join(f"{name}: {{…}}" for name in value)
+    return f"a list has names only; with params, write a mapping in place of the list: `{{{names}, OTHER: {{}}}}`"
 
 
 def _near(word: str, allowed: list[str]) -> str | None:
@@ -140,7 +160,8 @@ def _wrong_type(broken: Broken) -> Iterator[Diagnostic]:
 
 
 def _not_allowed(broken: Broken) -> Iterator[Diagnostic]:
-    yield not_allowed(broken.value, broken.demand, broken.place)
+    if not (isinstance(broken.value, dict | list) and "type" in broken.schema):  # that fault names the values, too
+        yield not_allowed(broken.value, broken.demand, broken.place)
 
 
 def _too_small(broken: Broken) -> Iterator[Diagnostic]:

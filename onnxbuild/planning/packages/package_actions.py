@@ -43,18 +43,29 @@ def packages_of(
         faults.append(fault("OB763", message, span=origin.model.block.key_span(_KEY), hint="give it another name"))
         return
     steps = list(package_steps(origin.model))
-    faults.extend(_unpacked(steps, targets, kinds))
+    listed = _listed(origin.model)
+    faults.extend(_unpacked(steps, targets, kinds, listed))
     for step in steps:
         kind = kinds[step.kind]
         taken = {name: one for name, one in targets.items() if kind.takes_compiled or not one.backend}
         left_out = {name: one.backend for name, one in targets.items() if name not in taken}
-        context = structs.replace(origin.context, targets=taken, left_out=left_out)
+        context = structs.replace(origin.context, targets=taken, left_out=left_out, listed=listed)
         settled = settler.settle(step, context, unlocked=origin.unlocked)
         if settled is not None:
             yield _packed(origin, kind, kinds, settled.params, context, add, step.key_at)
 
 
-def _unpacked(steps: Sequence[Step], targets: Mapping[str, TargetFacts], kinds: Kinds) -> Iterator[Diagnostic]:
+def _listed(model: Model) -> tuple[str, ...]:
+    """The packages of a model that names them without params: one name, or a list."""
+    written = model.block.get(_KEY)
+    return (
+        (written,) if isinstance(written, str) else tuple(dict.fromkeys(written)) if isinstance(written, Array) else ()
+    )
+
+
+def _unpacked(
+    steps: Sequence[Step], targets: Mapping[str, TargetFacts], kinds: Kinds, listed: Sequence[str]
+) -> Iterator[Diagnostic]:
     """Warnings for packages of all targets that leave out compiled ones, where no package takes these."""
     compiled = [f"`{name}`" for name, one in targets.items() if one.backend]
     if not compiled or len(compiled) == len(targets) or any(kinds[one.kind].takes_compiled for one in steps):
@@ -66,7 +77,7 @@ def _unpacked(steps: Sequence[Step], targets: Mapping[str, TargetFacts], kinds: 
             if compiled[1:]:
                 message = f"the package `{name}` has ONNX graphs, and leaves out the compiled {', '.join(compiled)}"
             also = f"`package: [{', '.join((*names, 'compiled'))}]` takes them along"
-            hint = f"{also}; {in_package(name)} names what goes in"
+            hint = f"{also}; {in_package(name, listed=listed)} names what goes in"
             yield fault("OB762", message, span=step.key_at, severity="warning", hint=hint)
 
 

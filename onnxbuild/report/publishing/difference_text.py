@@ -19,8 +19,8 @@ def upload_lines(upload: PlannedUpload) -> Iterator[str]:
     changes = upload.difference
     if changes is None:
         return
-    if changes.other:
-        yield f"{_INDENT}refused without `overwrite: true`: it {changes.other}"
+    if upload.refused is not None:
+        yield f"{_INDENT}refused (OBE205) without `overwrite: true`: {upload.refused}"
     for verb, files in (("add", changes.added), ("replace", changes.replaced), ("delete", changes.deleted)):
         yield from _listed(verb, files, changes.foreign)
     taken = {name: changes.unchanged[name] for name in changes.foreign if name in changes.unchanged}

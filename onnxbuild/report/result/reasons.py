@@ -8,10 +8,12 @@ from typing import Any
 from onnxbuild.digest import canonical
 from onnxbuild.execute.events import Outcome, Reason
 from onnxbuild.planning.action_graph import Action, ActionGraph, FilesSource, OutputRef, PapersSource, RowsSource
+from onnxbuild.report.written_value import written_value
 
 _LONGEST_VALUE = 60
 _DIGEST_LENGTH = 64
 _SHOWN_OF_DIGEST = 12
+_ABSENT = "absent"
 NEVER_BUILT = "never built"
 # Parts that concern the whole action rather than one piece of its key.
 WHOLE: Mapping[str, str] = {
@@ -53,7 +55,17 @@ def _in_context(
 ) -> str:
     if graph and action and reason.part.startswith("inputs."):
         return _input(reason, action, graph, outcomes)
-    return f"{reason_in_words(reason)}{_place(reason, action)}"
+    written = _written(reason, action)
+    shown = reason if written is None else Reason(reason.part, reason.old, written)
+    return f"{reason_in_words(shown)}{_place(reason, action)}"
+
+
+def _written(reason: Reason, action: Action | None) -> str | None:
+    """What the manifest says of a param that is no longer in the key, such as `off`; None if it says nothing of it."""
+    head, _, name = reason.part.partition(".")
+    if head != "params" or reason.new is not None or action is None or action.span is None:
+        return None
+    return written_value(action.span, name)
 
 
 def _place(reason: Reason, action: Action | None) -> str:
@@ -75,9 +87,14 @@ def explain_action(
 def _package(name: str, reason: Reason) -> str:
     if reason.old is None and " " in name:  # not a distribution: `installed packages`, `code of toy_steps`
         return f"{name}: part of the key since a newer version of onnxbuild"
+    # A package that is not installed is in the key as absent: without a value, the step does not read it.
     if reason.old is None:
-        return f"{name} {_value(reason.new)} was installed"
+        return f"now depends on {name} {_value(reason.new)}"
     if reason.new is None:
+        return f"no longer depends on {name}"
+    if reason.old == _ABSENT:
+        return f"{name} {_value(reason.new)} was installed"
+    if reason.new == _ABSENT:
         return f"{name} {_value(reason.old)} was removed"
     return f"{name} {_value(reason.old)} → {_value(reason.new)}"
 

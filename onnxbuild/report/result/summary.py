@@ -8,6 +8,7 @@ from onnxbuild.deliver.best_variant import chosen_variants, in_words
 from onnxbuild.deliver.package_rows import package_rows
 from onnxbuild.deliver.tuned_sessions import tuned_lines
 from onnxbuild.deliver.variant_rows import rows
+from onnxbuild.diagnostics import Diagnostic
 from onnxbuild.execute.events import SUCCEEDED, Outcome
 from onnxbuild.planning.action_graph import ActionGraph
 from onnxbuild.printable import printable
@@ -36,6 +37,7 @@ def summary(
     fetched: int = 0,
     earlier: Mapping[str, Outcome] | None = None,
     brief: bool = False,
+    undelivered: Sequence[Diagnostic] | None = None,
     width: int | None = None,
     colour: bool = False,
 ) -> str:
@@ -46,6 +48,7 @@ def summary(
     text. An interrupted run has none either: what it measured is incomplete. `width`: cells of the terminal; without
     it no line wraps. A run without work is not coloured: it does not load rich. `fetched`: how many hits came from the
     remote store. `earlier`: uploads that earlier runs have made and that still have these results.
+    `undelivered`: failures of output folders, if any could not be written.
     """
     colour = colour and any(outcome.outcome != "hit" for outcome in outcomes.values())
     parts: list[str] = []
@@ -65,18 +68,23 @@ def summary(
         ]
         parts = [table if colour else printable(table), *texts]
     failed = failures(graph, outcomes, manifest=manifest, options=options, common=common)
-    parts += [diagnostic_as_text(one, colour=colour, width=width) for one in failed]
-    return "\n\n".join(
-        [*filter(None, parts), closing_line(outcomes, seconds, interrupted=interrupted, fetched=fetched)]
-    )
+    parts += [diagnostic_as_text(one, colour=colour, width=width) for one in (*failed, *(undelivered or ()))]
+    closing = closing_line(outcomes, seconds, interrupted=interrupted, fetched=fetched, all_well=undelivered is None)
+    return "\n\n".join([*filter(None, parts), closing])
 
 
 def closing_line(
-    outcomes: Mapping[str, Outcome], seconds: float, *, interrupted: bool = False, fetched: int = 0
+    outcomes: Mapping[str, Outcome],
+    seconds: float,
+    *,
+    interrupted: bool = False,
+    fetched: int = 0,
+    all_well: bool = True,
 ) -> str:
     """`up to date: 12 actions, nothing to do`, or `built 9, unchanged 0, hit 3, failed 0 in 41s`.
 
-    `fetched`: how many of the hits this run has fetched from the remote store.
+    `fetched`: how many of the hits this run has fetched from the remote store. `all_well`: whether every output folder
+    was written; otherwise a line that says so follows.
     """
     counts: dict[str, int] = {}
     for outcome in outcomes.values():
@@ -85,8 +93,8 @@ def closing_line(
         finished = sum(count for outcome, count in counts.items() if outcome in SUCCEEDED)
         return f"interrupted: {finished} of {len(outcomes)} finished and kept; run again to continue"
     if set(counts) <= {"hit"}:
-        did = f"{fetched} fetched from the remote store" if fetched else "nothing to do"
-        return f"up to date: {counted(counts.get('hit', 0), 'action')}, {did}"
+        did = f", {fetched} fetched from the remote store" if fetched else ", nothing to do" if all_well else ""
+        return f"up to date: {counted(counts.get('hit', 0), 'action')}{did}"
     words = [f"{name} {counts.get(name, 0)}" for name in _COUNTED]
     if fetched:
         words[_COUNTED.index("hit")] += f" ({fetched} fetched from the remote store)"

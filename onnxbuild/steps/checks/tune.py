@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from onnxbuild.steps.dataset_rows import check_length
 from onnxbuild.steps.kind import Context, Fault, Kind, OpeningParams, trusted
-from onnxbuild.tables.choices import Condition, condition
+from onnxbuild.tables.choices import Condition, bound_hint, condition
 from onnxbuild.tables.sessions.session_settings import SETTINGS, Name
 
 Figure = Literal["latency.p50", "latency.p99", "cpu_time", "throughput"]
@@ -182,6 +182,7 @@ def _check_goal(params: TuneParams) -> Iterator[Fault]:
                 code="OB685",
                 field="subject_to",
                 message=f"`{figure}` expects a condition such as `{example}`, found `{text}`",
+                hint=bound_hint(figure, text),
             )
     if "latency.p99" in params.figures and params.calls < _LEAST_OF_P99:
         yield Fault(

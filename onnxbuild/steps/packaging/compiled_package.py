@@ -48,7 +48,7 @@ def _check(params: CompiledParams, context: Context) -> Iterator[Fault]:
     for name in params.graphs.values():
         if name in context.targets and not context.targets[name].backend:
             message = f"the package `compiled` takes compiled targets, and `{name}` is not compiled"
-            hint = f"leave it out: {in_package('compiled')}; or use `package: plain`"
+            hint = f"leave it out: {in_package('compiled', listed=context.listed)}; or use `package: plain`"
             yield Fault(code="OB762", field="targets", message=message, hint=hint)
 
 

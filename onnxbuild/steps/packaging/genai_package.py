@@ -39,7 +39,12 @@ def _check(params: GenaiParams, context: Context) -> Iterator[Fault]:
     if [*params.graphs] != [_ONLY]:
         message = "`genai_config.json` describes one graph, so the package `genai` has one target and no other roles"
         first = next(iter(params.graphs.values()))
-        yield Fault(code="OB762", field="targets", message=message, hint=f"write {in_package('genai', first)}")
+        yield Fault(
+            code="OB762",
+            field="targets",
+            message=message,
+            hint=f"write {in_package('genai', first, listed=context.listed)}",
+        )
     reason = _unfit(params, context)
     if reason is not None:
         message = f"onnxruntime-genai does not run the model: {reason}"

@@ -36,7 +36,7 @@ def _resolve(params: OrtPackageParams, context: Context) -> OrtPackageParams:
     return structs.replace(params, devices=others or UNSET)
 
 
-def _check(params: OrtPackageParams, _context: Context) -> Iterator[Fault]:
+def _check(params: OrtPackageParams, context: Context) -> Iterator[Fault]:
     """OB762 as a warning for variants that ONNX Runtime never selects: another one for their device is before them."""
     by_device: dict[str, list[str]] = defaultdict(list)
     for role in params.graphs:
@@ -45,7 +45,7 @@ def _check(params: OrtPackageParams, _context: Context) -> Iterator[Fault]:
         if others:
             listed = ", ".join(f"`{one}`" for one in others)
             message = f"ONNX Runtime selects `{first}`, the first variant for `{device}`, and never {listed}"
-            hint = f"name the preferred target of each device: {in_package('ort-model-package')}"
+            hint = f"name the preferred target of each device: {in_package('ort-model-package', listed=context.listed)}"
             yield Fault(code="OB762", field="targets", message=message, severity="warning", hint=hint)
 
 

@@ -37,7 +37,12 @@ def _check(params: OvmsParams, context: Context) -> Iterator[Fault]:
     for target in params.graphs.values():
         if target in context.targets and context.targets[target].device == "cuda":
             message = f"the target `{target}` is for CUDA, which OpenVINO does not use"
-            yield Fault(code="OB762", field="targets", message=message, hint=f"leave it out: {in_package('ovms')}")
+            yield Fault(
+                code="OB762",
+                field="targets",
+                message=message,
+                hint=f"leave it out: {in_package('ovms', listed=context.listed)}",
+            )
 
 
 OVMS = Package(

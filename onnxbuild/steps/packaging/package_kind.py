@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -212,9 +212,16 @@ def _trusted(context: Context) -> bool | UnsetType:
     return trusted(context) if context.trusts_code else UNSET
 
 
-def in_package(package: str, targets: str = "…") -> str:
-    """What a hint says to write so that only some targets go in. A bare `targets:` could be that of the model."""
-    return f"`{package}: {{targets: [{targets}]}}` under `package:`"
+def in_package(package: str, targets: str = "…", *, listed: Sequence[str] = ()) -> str:
+    """What a hint says to write so that only some targets go in. A bare `targets:` could be that of the model.
+
+    `listed`: the packages of the model where it has names only, as a list or alone. No params can be added to these.
+    """
+    params = f"{{targets: [{targets}]}}"
+    if not listed:
+        return f"`{package}: {params}` under `package:`"
+    packages = ", ".join(f"{name}: {params if name == package else '{}'}" for name in listed)
+    return f"`package: {{{packages}}}`"
 
 
 def _check_any(package: Package, params: PackageParams) -> Iterator[Fault]:
@@ -264,7 +271,9 @@ def _check_roles(package: Package, params: PackageParams, context: Context) -> I
             listed = " and ".join(f"`{name}`" for name in names)
             message = f"{listed} would be the same file of the package `{package.name}`{_as(role)}"
             roles = f"`{package.name}: {{targets: {{ROLE: {names[0]}, …}}}}`"
-            hint = f"choose one: {in_package(package.name, names[0])}; or name the places: {roles}"
+            hint = (
+                f"choose one: {in_package(package.name, names[0], listed=context.listed)}; or name the places: {roles}"
+            )
             yield Fault(code="OB761", field="targets", message=message, hint=hint)
 
 

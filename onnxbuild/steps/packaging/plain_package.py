@@ -20,7 +20,12 @@ def _check(params: PlainParams, context: Context) -> Iterator[Fault]:
     """OB762 where optimum would not find the graphs: it opens a merged decoder under its usual name only."""
     if context.family == "encoder-decoder" and [*params.graphs] != [""]:
         message = "optimum opens the graphs of an encoder-decoder under their usual names only, so one target fits in"
-        yield Fault(code="OB762", field="targets", message=message, hint=f"write {in_package('plain', _first(params))}")
+        yield Fault(
+            code="OB762",
+            field="targets",
+            message=message,
+            hint=f"write {in_package('plain', _first(params), listed=context.listed)}",
+        )
 
 
 def _first(params: PlainParams) -> str:

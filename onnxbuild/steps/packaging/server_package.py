@@ -39,7 +39,12 @@ def _check(params: ServerParams, context: Context) -> Iterator[Fault]:
     if [*params.graphs] != [""]:
         first = next(iter(params.graphs.values()))
         message = "the package `server` serves one target"
-        yield Fault(code="OB762", field="targets", message=message, hint=f"write {in_package('server', first)}")
+        yield Fault(
+            code="OB762",
+            field="targets",
+            message=message,
+            hint=f"write {in_package('server', first, listed=context.listed)}",
+        )
     if context.files is not None and "tokenizer.json" not in context.files:
         message = "the checkpoint has no `tokenizer.json`, which the server reads"
         hint = "save the tokenizer as a fast one: `AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(…)`"

@@ -164,15 +164,18 @@ def _check_dtypes(params: JavaScriptParams, context: Context) -> Iterator[Fault]
         precision = context.targets[name].precision
         if dtype not in SUFFIXES or precision in NO_DTYPE:
             why = NO_DTYPE.get(precision, f"the library has no dtype for {precision}")
-            hint = f"leave it out: {in_package('transformers.js')}"
+            hint = f"leave it out: {in_package('transformers.js', listed=context.listed)}"
             if precision not in NO_DTYPE:
-                hint = f"leave it out: {in_package('transformers.js')}; or say what it is: `dtypes: {{q8: {name}}}`"
+                hint = f"{hint}; or say what it is: `dtypes: {{q8: {name}}}`"
             field = "dtypes" if "dtypes" in context.written else "targets"
             yield Fault(code="OB762", field=field, message=f"the target `{name}`: {why}", hint=hint)
         elif context.targets[name].device == "cuda":
             message = f"the target `{name}` is for CUDA: its operators have no kernels in browsers"
             yield Fault(
-                code="OB762", field="targets", message=message, hint=f"leave it out: {in_package('transformers.js')}"
+                code="OB762",
+                field="targets",
+                message=message,
+                hint=f"leave it out: {in_package('transformers.js', listed=context.listed)}",
             )
         elif (context.targets[name].params_of("precision") or {}).get("keep_io_types") is False:
             message = f"the target `{name}` returns fp16, of which Transformers.js 3 reads other numbers"

@@ -9,7 +9,7 @@ from msgspec import UnsetType
 
 from onnxbuild.protocol import CheckFailed
 from onnxbuild.steps.kind import Context, Fault
-from onnxbuild.tables.choices import Condition, condition
+from onnxbuild.tables.choices import Condition, bound_hint, condition
 
 Metric = Literal["cosine_mean", "cosine_min", "top1", "kl_mean", "perplexity_ratio"]
 
@@ -36,6 +36,7 @@ def check_bounds(subject_to: Mapping[Metric, str], context: Context) -> Iterator
                 code="OB667",
                 field="subject_to",
                 message=f"`{metric}` expects a bound such as `{_EXAMPLES[metric]}`, found `{text}`",
+                hint=bound_hint(metric, text),
             )
         elif not read.can_hold:
             yield Fault(code="OB667", field="subject_to", message=f"no variant can fulfil `{read}`")
