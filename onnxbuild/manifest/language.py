@@ -52,9 +52,12 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def _texts(meanings: Mapping[str, str]) -> Mapping[str, Any]:
-    """Properties of type string, which an editor completes and explains."""
-    return {name: {"type": "string", "description": text} for name, text in meanings.items()}
+CHANGE = "change"  # the format of texts that say how far a figure may move, such as `+5%`
+
+
+def _texts(meanings: Mapping[str, str], **more: str) -> Mapping[str, Any]:
+    """Properties of type string, which an editor completes and explains. `more`: what each of them has besides."""
+    return {name: {"type": "string", "description": text, **more} for name, text in meanings.items()}
 
 
 class TokenizerBlock(Struct):
@@ -271,7 +274,7 @@ class ManifestFile(Struct):
             description="how much worse a figure may be than in the build that `run --against` names: a share (`+5%`)"
             " or an amount (`-0.01`)",
             examples=[{"latency.p50": "+5%", "cosine_mean": "-0.005"}],
-            extra_json_schema={"properties": _texts(regressions.MEANINGS)},
+            extra_json_schema={"properties": _texts(regressions.MEANINGS, format=CHANGE)},
         ),
     ] = {}
     defaults: Annotated[ModelBlock | None, Meta(description="values for every model that does not set its own")] = None

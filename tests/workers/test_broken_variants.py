@@ -29,7 +29,7 @@ from onnxbuild.steps.compiling.compiled_record import (
     write_record,
 )
 from onnxbuild.tables.runtimes.runtime_limits import LIMITS
-from onnxbuild.workers.engines.compiled import needs_here, provider_engine
+from onnxbuild.workers.engines.compiled import needs_here, provider_engine, qnn_engine
 from onnxbuild.workers.engines.compiled.open_variant import open_variant
 
 PROFILES = {f"trt_profile_{end}_shapes": "x:1x3" for end in ("min", "opt", "max")}
@@ -75,8 +75,8 @@ def version_here(name: str) -> str:
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
     """Writes a variant of a backend that passes every check that comes before its runtime."""
     monkeypatch.setattr(needs_here, "version_here", version_here)
-    for module in ("qnn_engine", "provider_engine"):
-        monkeypatch.setattr(f"onnxbuild.workers.engines.compiled.{module}.version_here", version_here)
+    for engine in (qnn_engine, provider_engine):  # imported above: a module imported now would keep the stand-in
+        monkeypatch.setattr(engine, "version_here", version_here)
 
     def make(name: str) -> Path:
         if name == "openvino":
