@@ -52,10 +52,10 @@ ELSEWHERE: Mapping[str, Mapping[str, str]] = {
 }
 
 
-CHANGE = "change"  # the format of texts that say how far a figure may move, such as `+5%`
+CHANGES = ("+5%", "-0.01")  # examples of texts that say how far a figure may move
 
 
-def _texts(meanings: Mapping[str, str], **more: str) -> Mapping[str, Any]:
+def _texts(meanings: Mapping[str, str], **more: Any) -> Mapping[str, Any]:
     """Properties of type string, which an editor completes and explains. `more`: what each of them has besides."""
     return {name: {"type": "string", "description": text, **more} for name, text in meanings.items()}
 
@@ -274,7 +274,7 @@ class ManifestFile(Struct):
             description="how much worse a figure may be than in the build that `run --against` names: a share (`+5%`)"
             " or an amount (`-0.01`)",
             examples=[{"latency.p50": "+5%", "cosine_mean": "-0.005"}],
-            extra_json_schema={"properties": _texts(regressions.MEANINGS, format=CHANGE)},
+            extra_json_schema={"properties": _texts(regressions.MEANINGS, examples=[*CHANGES])},
         ),
     ] = {}
     defaults: Annotated[ModelBlock | None, Meta(description="values for every model that does not set its own")] = None

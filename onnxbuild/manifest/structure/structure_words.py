@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from onnxbuild.diagnostics import Diagnostic, Span, did_you_mean, fault
 from onnxbuild.manifest.document import describe
-from onnxbuild.manifest.language import CHANGE, ELSEWHERE, INSTEAD, LATER
+from onnxbuild.manifest.language import CHANGES, ELSEWHERE, INSTEAD, LATER
 from onnxbuild.tables.bounds.figure_names import figure_hint
 from onnxbuild.tables.choices import bound_hint
 
@@ -91,7 +91,7 @@ def _hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
 def _bound_hint(value: Any, wanted: list[Schema], place: Place) -> str | None:
     """For a number where a text is expected under the name of a figure: it is a bound, or how far a figure may move."""
     texts = [one for one in wanted if one.get("type") == "string"]
-    if not isinstance(value, int | float) or not texts or any(one.get("format") == CHANGE for one in texts):
+    if not isinstance(value, int | float) or not texts or any(one.get("examples") == [*CHANGES] for one in texts):
         return None
     return bound_hint(_text_of(place.key_at).strip("'\""), _text_of(place.at))
 
