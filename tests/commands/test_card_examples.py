@@ -171,7 +171,7 @@ def test_huggingface_hub_reads_the_card_back_and_the_hub_takes_it(
             if "model-index" in written:
                 name, results = model_index_to_eval_results(written["model-index"])
                 assert name == "minilm"
-                assert {one.metric_name for one in results} >= {"cosine_mean (fp32)", "spearman (int8)"}
+                assert {one.metric_name for one in results} >= {"cosine_mean (fp32)", "spearman (int8), 50 pairs"}
         assert hub.requests == ["POST /api/validate-yaml"] * (1 + len(TASKS))
         with pytest.raises(ValueError, match="`license` must be one of"):
             ModelCard("---\nlicense: free\n---\n# x\n").validate()
