@@ -35,7 +35,7 @@ _LEAST, _MOST = 1e-7, 1e4  # magnitudes in fp16
 
 
 def write_theirs(export: Path, destination: Path, dtype: str, model_type: str) -> Path:
-    """Write a dtype of an exported folder by the library's recipe, if it is not there."""
+    """Convert an exported folder to a dtype as the library's script does, unless that was done before."""
     from onnxbuild.workers.folders.model_files import carry_along
     from onnxbuild.workers.folders.model_graphs import data_below
     from onnxbuild.workers.libraries.quiet import quiet

@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from onnxbuild.tables.bounds.equal_rows import exact_interval
 from onnxbuild.tables.bounds.row_metrics import ROW_METRICS
 from onnxbuild.tables.bounds.written_bound import written_bound
 
@@ -22,8 +23,7 @@ Interval = tuple[float, float]
 OVER_ROWS = frozenset({*ROW_METRICS, "accuracy_drop"})
 _SHARES_OF_ROWS = frozenset({"accuracy", "top5_accuracy"})  # of those with both sides: each row is right or wrong
 _COUNTED = re.compile(r"(\d{1,12}) ([a-z]+),")
-_TAIL = 0.025
-_Z = 1.959964  # the quantile of the normal distribution that leaves `_TAIL` above it
+_Z = 1.959964  # the quantile of the normal distribution that leaves `TAIL` above it
 
 
 class Intervals(Struct, frozen=True):
@@ -63,15 +63,7 @@ def _with_width(metric: str, value: float, kept: Interval | None, rows: int | No
         return kept
     table = ROW_METRICS.get(metric)
     is_share = table is not None and (table.side, table.least, table.most) == ("min", 0.0, 1.0)
-    return _of_equal_rows(value, rows) if is_share else None
-
-
-def _of_equal_rows(value: float, rows: int | None) -> Interval | None:
-    """The exact interval (Clopper and Pearson) of a share that all rows or none have."""
-    if not rows or value not in {0.0, 1.0}:
-        return None
-    end = _TAIL ** (1 / rows)
-    return (end, 1.0) if value == 1.0 else (0.0, 1 - end)
+    return exact_interval(value, rows) if is_share and rows and value in {0.0, 1.0} else None
 
 
 def _wilson(value: float, rows: int | None) -> Interval | None:
@@ -79,7 +71,7 @@ def _wilson(value: float, rows: int | None) -> Interval | None:
     if not rows or not 0.0 <= value <= 1.0:
         return None
     if value in {0.0, 1.0}:
-        return _of_equal_rows(value, rows)
+        return exact_interval(value, rows)
     shrink = 1 + _Z**2 / rows
     centre = (value + _Z**2 / (2 * rows)) / shrink
     reach = _Z * math.sqrt(value * (1 - value) / rows + _Z**2 / (4 * rows**2)) / shrink

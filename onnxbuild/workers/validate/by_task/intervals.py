@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from msgspec import Struct
 
+from onnxbuild.tables.bounds.equal_rows import LEVEL, exact_interval
 from onnxbuild.workers.validate.by_task.measured import Measured, Statistic
 
 Interval = tuple[float, float]
 
-LEVEL = 0.95
 _RESAMPLES = 1999
 
 
@@ -50,7 +50,7 @@ def interval_of(measured: Measured, *, seed: int, absolute: bool = False) -> Int
     if statistic is None or measured.rows < 2:  # noqa: PLR2004 - one row has no spread
         return None
     if all(np.ptp(part) == 0 for part in parts):
-        return _exact(measured) if measured.is_share else (measured.value, measured.value)
+        return exact_interval(measured.value, measured.rows) if measured.is_share else (measured.value, measured.value)
     low, high = _bootstrapped(parts, statistic, seed)
     return origin + low, origin + high
 
@@ -98,11 +98,3 @@ def _bootstrapped(parts: Sequence[np.ndarray], statistic: Statistic, seed: int) 
 
 
 _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
-
-
-def _exact(measured: Measured) -> Interval:
-    from scipy import stats
-
-    right = int(measured.parts[0].sum())
-    found = stats.binomtest(right, measured.rows).proportion_ci(LEVEL, method="exact")
-    return float(found.low), float(found.high)
